@@ -1,0 +1,3 @@
+//! Gateway: an authenticating reverse proxy.
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! The `gateway` command.
+
+fn main() {}
