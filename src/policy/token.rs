@@ -1,0 +1,191 @@
+//! The token as evidence: what an issuer's rules ask of it, what a verified one says, and why one fails.
+//!
+//! The rules are data made by `compile`; [`super::authn::jwt`] applies them. Only what a request may be judged by later is
+//! kept of a verified token, so that caching one is cheap.
+
+use std::sync::Arc;
+
+use super::identity::{ClaimPath, Identity, IdentityHeaders, RoleTable};
+
+/// A signature algorithm of RFC 7518 §3.1, or EdDSA (RFC 8037 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Algorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    ES512,
+    EdDSA,
+    HS256,
+    HS384,
+    HS512,
+}
+
+/// What one issuer's tokens must be, and what is read from them. Two equal values accept the same tokens as the same callers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenRules {
+    /// The issuer's name in the config.
+    pub name: Arc<str>,
+    /// The `iss` it writes; `None`: it takes tokens without `iss`.
+    pub issuer: Option<String>,
+    /// One of these must be in `aud`; empty: any, or none.
+    pub audiences: Vec<String>,
+    /// The allow-list; never taken from the token.
+    pub algorithms: Vec<Algorithm>,
+    /// Further claims that must hold.
+    pub required_claims: Vec<(ClaimPath, ClaimRule)>,
+    /// Forgiven clock skew, in seconds.
+    pub leeway_s: i64,
+    /// `exp - iat` at most, in seconds; 0: any.
+    pub max_lifetime_s: i64,
+    /// Put before the user.
+    pub user_prefix: String,
+    /// Claims that make the identity.
+    pub claims: IdentityClaims,
+    /// The internal callers' own name, which no token may bear.
+    pub reserved_user: Option<String>,
+    /// Role → permissions.
+    pub roles: Arc<RoleTable>,
+    /// Which headers tell the upstream.
+    pub headers: Arc<IdentityHeaders>,
+    /// Claims that some route asks for, kept with the verified token.
+    pub kept_claims: Vec<ClaimPath>,
+}
+
+/// Claim paths of each part of the identity; what several paths give is united.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct IdentityClaims {
+    pub user: Vec<ClaimPath>,
+    pub tenant: Vec<ClaimPath>,
+    pub client: Vec<ClaimPath>,
+    pub scopes: Vec<ClaimPath>,
+    pub permissions: Vec<ClaimPath>,
+    pub roles: Vec<ClaimPath>,
+    pub tier: Vec<ClaimPath>,
+}
+
+/// What a claim must be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClaimRule {
+    /// Present, and not null.
+    Present,
+    /// Equal to one of these, or a list that has one of them.
+    OneOf(Vec<serde_json::Value>),
+}
+
+impl ClaimRule {
+    /// Whether `claim` fulfils the rule.
+    #[must_use]
+    pub fn holds(&self, claim: Option<&serde_json::Value>) -> bool {
+        use serde_json::Value;
+        match (self, claim) {
+            (_, None | Some(Value::Null)) => false,
+            (Self::Present, Some(_)) => true,
+            (Self::OneOf(wanted), Some(Value::Array(items))) => items.iter().any(|item| wanted.contains(item)),
+            (Self::OneOf(wanted), Some(value)) => wanted.contains(value),
+        }
+    }
+}
+
+/// A token whose signature and claims hold; only time, revocation and the route's own rules remain to be judged.
+#[derive(Debug, Clone)]
+pub struct VerifiedToken {
+    /// Who it proves.
+    pub identity: Arc<Identity>,
+    /// Expiry, in seconds since the Unix epoch.
+    pub exp: i64,
+    /// Not before.
+    pub nbf: Option<i64>,
+    /// Issued at.
+    pub iat: Option<i64>,
+    /// Token id.
+    pub jti: Option<Box<str>>,
+    /// Its audiences.
+    pub audiences: Vec<Box<str>>,
+    /// What it says of [`TokenRules::kept_claims`], in their order.
+    pub kept_claims: Vec<Option<serde_json::Value>>,
+    /// Forgiven clock skew, in seconds.
+    pub leeway_s: i64,
+}
+
+impl VerifiedToken {
+    /// RFC 7519 §4.1.4-4.1.6, at `now_s`: judged on every request, also for a token known already.
+    ///
+    /// # Errors
+    /// [`TokenFault::Expired`] from `exp + leeway` on; [`TokenFault::NotYetValid`] for `nbf` or `iat` in the future.
+    pub fn judge_time(&self, now_s: i64) -> Result<(), TokenFault> {
+        if now_s >= self.exp.saturating_add(self.leeway_s) {
+            return Err(TokenFault::Expired);
+        }
+        let starts = self.nbf.into_iter().chain(self.iat).max();
+        match starts {
+            Some(start) if start > now_s.saturating_add(self.leeway_s) => Err(TokenFault::NotYetValid),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a token does not hold. The client is told its family only; the name goes to log and `explain`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum TokenFault {
+    /// Empty, over-long, not three base64url parts, not JSON objects, a name twice (RFC 7515 §4).
+    Malformed,
+    /// `alg` is not one that the issuer allows, or does not fit the key.
+    AlgorithmNotAllowed,
+    /// `crit`, `b64`, `zip`, or a JWE (RFC 7515 §4.1.11).
+    UnsupportedHeader,
+    /// `iss` is no issuer of this route.
+    UnknownIssuer,
+    /// No key of the issuer fits.
+    UnknownKey,
+    BadSignature,
+    /// `exp` is missing or no number that can be a time.
+    BadExpiry,
+    /// `nbf` or `iat` is no number that can be a time.
+    BadTime,
+    WrongAudience,
+    /// A required claim is missing or something else.
+    ClaimMismatch,
+    /// A claim of the identity is of the wrong type or cannot be a header.
+    BadClaim,
+    /// The user claim is missing, or the internal callers' name.
+    BadUser,
+    /// `exp - iat` is longer than the issuer allows.
+    LivesTooLong,
+    NotYetValid,
+    Expired,
+    /// The issuer's keys could not be had: nobody can say.
+    KeysUnavailable,
+}
+
+impl TokenFault {
+    /// The name in the log line's `detail` and in `explain`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
+            Self::UnsupportedHeader => "unsupported_header",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::BadExpiry => "bad_expiry",
+            Self::BadTime => "bad_time",
+            Self::WrongAudience => "wrong_audience",
+            Self::ClaimMismatch => "claim_mismatch",
+            Self::BadClaim => "bad_claim",
+            Self::BadUser => "bad_user",
+            Self::LivesTooLong => "lives_too_long",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::KeysUnavailable => "keys_unavailable",
+        }
+    }
+}
