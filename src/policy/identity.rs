@@ -8,6 +8,8 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::header::HeaderName;
 
+use super::digest::key_of;
+
 /// How an identity was proven, and the `method` of metrics, log lines and `explain`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -95,13 +97,42 @@ pub struct Identity {
     pub issuer: Option<Arc<str>>,
     /// The API key's id.
     pub key_id: Option<Arc<str>>,
-    /// A digest of the credential, for limits `by = "credential"`.
-    pub credential: u128,
+    /// What limits count this caller by.
+    pub keys: CallerKeys,
     /// The headers of `[identity]`, ready to be set.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// Digests that limits count a caller by, made with the identity so that no request has to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallerKeys {
+    /// Of the user.
+    pub user: u128,
+    /// Of the tenant.
+    pub tenant: Option<u128>,
+    /// Of the credential.
+    pub credential: u128,
+}
+
+impl CallerKeys {
+    /// The keys of a caller; `credential` is a digest already.
+    #[must_use]
+    pub fn of(user: &HeaderText, tenant: Option<&HeaderText>, credential: u128) -> Self {
+        Self {
+            user: key_of(user.as_str().as_bytes()),
+            tenant: tenant.map(|tenant| key_of(tenant.as_str().as_bytes())),
+            credential,
+        }
+    }
+}
+
 impl Identity {
+    /// Whether limits by user count it as one: a service that acts for nobody is none.
+    #[must_use]
+    pub fn counts_as_user(&self) -> bool {
+        self.method != AuthMethod::Internal || self.acting_for.is_some()
+    }
+
     /// The user that the upstream is told: whom the caller acts for, else the caller.
     #[must_use]
     pub fn subject(&self) -> &HeaderText {

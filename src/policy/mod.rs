@@ -1,5 +1,81 @@
 //! The judgement, pure: no I/O, no clock, no logging, no `async`. Imports nothing else of the crate.
+//!
+//! A request becomes [`facts::Facts`]; [`judge::open`] finds its route and credential; the caller gathers the evidence that is
+//! needed; [`judge::decide`] makes the [`verdict::Verdict`], which everybody else only reads.
 
+pub mod address;
 pub mod authn;
+pub mod authz;
+pub mod credential;
+pub mod denial;
+pub mod digest;
+pub mod facts;
+pub mod headers;
 pub mod identity;
+pub mod judge;
+pub mod limit;
+pub mod path;
+pub mod pattern;
+pub mod route;
 pub mod token;
+pub mod verdict;
+
+use std::sync::Arc;
+
+use address::{Networks, Trust};
+use authn::api_key::ConfigKeys;
+use authn::internal::InternalCallers;
+use credential::CredentialPlaces;
+use headers::HeaderRules;
+use judge::AuthFailures;
+use route::{Route, RouteTable};
+use token::TokenRules;
+
+/// Everything that decides, compiled from the config and never changed.
+#[derive(Debug)]
+pub struct Policy {
+    /// Routes by place.
+    pub routes: Vec<Route>,
+    /// By listener: whom it believes and what it serves.
+    pub listeners: Vec<(Trust, RouteTable)>,
+    /// Issuers by place.
+    pub issuers: Vec<Arc<TokenRules>>,
+    /// Where credentials are found.
+    pub places: CredentialPlaces,
+    /// API keys of the config.
+    pub api_keys: ConfigKeys,
+    /// Internal callers.
+    pub internal: Option<InternalCallers>,
+    /// Failed credentials.
+    pub auth_failures: Option<AuthFailures>,
+    /// What is done to every request's headers.
+    pub headers: HeaderRules,
+    /// Serves a listener that the policy does not know: nothing.
+    pub nowhere: RouteTable,
+}
+
+impl Policy {
+    /// The routes of a listener.
+    #[must_use]
+    pub fn table(&self, listener: usize) -> &RouteTable {
+        self.listeners.get(listener).map_or(&self.nowhere, |(_, table)| table)
+    }
+
+    /// Whether the legacy secret may come from `client`; without `[internal]` its header is nothing special.
+    #[must_use]
+    pub fn secret_allowed_from(&self, client: std::net::IpAddr) -> bool {
+        let networks: Option<&Networks> = self.internal.as_ref().map(|internal| &internal.allowed_from);
+        networks.is_none_or(|networks| networks.contain(client))
+    }
+
+    /// The issuer, among those of `route`, that writes `iss`.
+    #[must_use]
+    pub fn issuer_of(&self, route: &Route, iss: Option<&str>) -> Option<usize> {
+        let writes = |place: &&usize| {
+            self.issuers
+                .get(**place)
+                .is_some_and(|rules| rules.issuer.as_deref() == iss)
+        };
+        route.issuers.iter().find(writes).copied()
+    }
+}

@@ -108,13 +108,22 @@ pub struct VerifiedToken {
     pub jti: Option<Box<str>>,
     /// Its audiences.
     pub audiences: Vec<Box<str>>,
-    /// What it says of [`TokenRules::kept_claims`], in their order.
-    pub kept_claims: Vec<Option<serde_json::Value>>,
+    /// What it says of [`TokenRules::kept_claims`].
+    pub kept_claims: Vec<(ClaimPath, serde_json::Value)>,
     /// Forgiven clock skew, in seconds.
     pub leeway_s: i64,
 }
 
 impl VerifiedToken {
+    /// A claim that some route asks for.
+    #[must_use]
+    pub fn kept_claim(&self, path: &ClaimPath) -> Option<&serde_json::Value> {
+        self.kept_claims
+            .iter()
+            .find(|(kept, _)| kept == path)
+            .map(|(_, value)| value)
+    }
+
     /// RFC 7519 §4.1.4-4.1.6, at `now_s`: judged on every request, also for a token known already.
     ///
     /// # Errors

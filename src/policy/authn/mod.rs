@@ -1,3 +1,6 @@
-//! The authenticators, one file a method. Each answers Absent, Accept or Reject; none does I/O.
+//! The authenticators, one file a method. Each accepts with an identity or rejects with a denial; whether its credential is there
+//! at all was answered before, by [`super::credential`]. None does I/O.
 
+pub mod api_key;
+pub mod internal;
 pub mod jwt;

@@ -1,0 +1,150 @@
+//! What an identity must hold: scopes, permissions, roles, audiences, claims.
+//!
+//! Wildcards live in what is granted, never in what is required.
+
+use std::sync::Arc;
+
+use super::denial::{Challenge, Code, Denial, Tells};
+use super::identity::{ClaimPath, HeaderText, Identity};
+use super::token::{ClaimRule, VerifiedToken};
+
+/// One set of requirements; an empty list requires nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Requirement {
+    /// All of these scopes.
+    pub scopes_all: Vec<String>,
+    /// One of these scopes.
+    pub scopes_any: Vec<String>,
+    /// All of these permissions.
+    pub permissions_all: Vec<String>,
+    /// One of these permissions.
+    pub permissions_any: Vec<String>,
+    /// One of these roles.
+    pub roles_any: Vec<String>,
+    /// One of these in the token's `aud`.
+    pub audiences: Vec<String>,
+    /// Claims of the token; a path segment's name stands for what the request has there.
+    pub claims: Vec<(ClaimPath, RequiredClaim)>,
+    /// What a challenge names: the scopes above, space-joined.
+    pub challenge: Arc<str>,
+}
+
+/// What a required claim must be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RequiredClaim {
+    /// As for an issuer.
+    Fixed(ClaimRule),
+    /// Equal to the path segment of that name.
+    Segment(String),
+}
+
+impl Requirement {
+    /// Whether nothing is required.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Judges `identity` (`None`: anonymous), proven by `token` if by one; `segment` gives the request's named path segments.
+    ///
+    /// # Errors
+    /// 403 with the first thing that is missing, scopes first.
+    pub fn judge(
+        &self,
+        identity: Option<&Identity>,
+        token: Option<&VerifiedToken>,
+        segment: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), Denial> {
+        let granted = |part: fn(&Identity) -> &Vec<HeaderText>| identity.map(part).map_or(&[][..], Vec::as_slice);
+        let scopes = granted(|identity| &identity.scopes);
+        if !all(&self.scopes_all, scopes) || !any(&self.scopes_any, scopes) {
+            return Err(Denial {
+                code: Code::InsufficientScope,
+                detail: "scope_missing",
+                tells: Tells::Challenge(Challenge::Scope(self.challenge.clone())),
+            });
+        }
+        let permissions = granted(|identity| &identity.permissions);
+        if !all(&self.permissions_all, permissions) || !any(&self.permissions_any, permissions) {
+            return Err(Denial::plain(Code::PermissionDenied, "permission_missing"));
+        }
+        let roles = granted(|identity| &identity.roles);
+        let has_role = |role: &String| roles.iter().any(|own| own.as_str() == role);
+        if !self.roles_any.is_empty() && !self.roles_any.iter().any(has_role) {
+            return Err(Denial::plain(Code::PermissionDenied, "role_missing"));
+        }
+        let audiences = token.map_or(&[][..], |token| &token.audiences);
+        let is_for = |wanted: &String| audiences.iter().any(|own| **own == **wanted);
+        if !self.audiences.is_empty() && !self.audiences.iter().any(is_for) {
+            return Err(Denial::plain(Code::PermissionDenied, "audience_missing"));
+        }
+        for (path, rule) in &self.claims {
+            let claim = token.and_then(|token| token.kept_claim(path));
+            let holds = match rule {
+                RequiredClaim::Fixed(rule) => rule.holds(claim),
+                RequiredClaim::Segment(name) => segment(name).is_some_and(|value| claim_is(claim, &value)),
+            };
+            if !holds {
+                return Err(Denial::plain(Code::PermissionDenied, "claim_mismatch"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a claim is `value`, or a list that has it; a number is compared as its decimal text.
+fn claim_is(claim: Option<&serde_json::Value>, value: &str) -> bool {
+    use serde_json::Value;
+    match claim {
+        Some(Value::String(text)) => text == value,
+        Some(Value::Number(number)) => number.as_i64().is_some_and(|number| number.to_string() == value),
+        Some(Value::Array(items)) => items.iter().any(|item| !item.is_array() && claim_is(Some(item), value)),
+        Some(Value::Null | Value::Bool(_) | Value::Object(_)) | None => false,
+    }
+}
+
+fn all(required: &[String], granted: &[HeaderText]) -> bool {
+    required.iter().all(|one| holds(granted, one))
+}
+
+fn any(required: &[String], granted: &[HeaderText]) -> bool {
+    required.is_empty() || required.iter().any(|one| holds(granted, one))
+}
+
+fn holds(granted: &[HeaderText], required: &str) -> bool {
+    granted.iter().any(|grant| grants(grant.as_str(), required))
+}
+
+/// `*` grants everything; a trailing `*` (`tasks.*`, `groups:*`) everything that begins so and goes on: not `tasks`, not `tasks.`.
+#[must_use]
+pub fn grants(grant: &str, required: &str) -> bool {
+    match grant.strip_suffix('*') {
+        Some(prefix) => required.len() > prefix.len() && required.starts_with(prefix),
+        None => grant == required,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_grant_what_begins_so_and_goes_on() {
+        for (grant, required, granted) in [
+            ("tasks.read", "tasks.read", true),
+            ("tasks.read", "tasks.reads", false),
+            ("tasks.*", "tasks.read", true),
+            ("tasks.*", "tasks.read.all", true),
+            ("tasks.*", "tasks", false),
+            ("tasks.*", "tasks.", false),
+            ("tasks.*", "tasksx.read", false),
+            ("groups:*", "groups:7", true),
+            ("*", "anything", true),
+            ("ta*ks", "tasks", false),
+            ("tasks.read", "tasks.*", false),
+            ("", "", true),
+        ] {
+            assert_eq!(grants(grant, required), granted, "{grant} {required}");
+        }
+    }
+}

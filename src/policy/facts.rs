@@ -1,0 +1,179 @@
+//! What a request says, read once and checked: nothing after this looks at the raw request to decide.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, Method, Uri, header};
+
+use super::address::Origin;
+use super::denial::Denial;
+use super::path::RequestPath;
+
+/// The time of a judgement, injected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Seconds since the Unix epoch: for what tokens and keys say.
+    pub unix_s: i64,
+    /// Nanoseconds on a clock that never goes back: for limits.
+    pub monotonic_ns: u64,
+}
+
+/// A request that is well-formed, borrowed.
+#[derive(Debug)]
+pub struct Facts<'r> {
+    /// The request method.
+    pub method: &'r Method,
+    /// The path, unambiguous.
+    pub path: RequestPath<'r>,
+    /// The host without port, lower case; `None` for HTTP/1.0 without `Host`.
+    pub host: Option<Cow<'r, str>>,
+    /// All headers, as they came.
+    pub headers: &'r HeaderMap,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Which listener took it.
+    pub listener: usize,
+    /// When.
+    pub now: Now,
+}
+
+impl<'r> Facts<'r> {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// 400 for an ambiguous path or authority.
+    pub fn read(
+        method: &'r Method,
+        target: &'r Uri,
+        headers: &'r HeaderMap,
+        origin: Origin,
+        listener: usize,
+        now: Now,
+    ) -> Result<Self, Denial> {
+        let host = host(target, headers)?;
+        let path = RequestPath::read(target.path()).map_err(|fault| Denial::malformed(fault.name()))?;
+        Ok(Self {
+            method,
+            path,
+            host,
+            headers,
+            origin,
+            listener,
+            now,
+        })
+    }
+}
+
+/// RFC 9112 §3.2: one host, from `Host` or the target; both must agree (hardening r11).
+fn host<'r>(target: &'r Uri, headers: &'r HeaderMap) -> Result<Option<Cow<'r, str>>, Denial> {
+    let mut values = headers.get_all(header::HOST).iter();
+    let written = match (values.next(), values.next()) {
+        (None, _) => None,
+        (Some(value), None) => Some(value.to_str().map_err(|_| Denial::malformed("host_not_ascii"))?),
+        (Some(_), Some(_)) => return Err(Denial::malformed("host_twice")),
+    };
+    let authority = target.authority().map(http::uri::Authority::as_str);
+    if let (Some(written), Some(authority)) = (written, authority)
+        && !written.eq_ignore_ascii_case(authority)
+    {
+        return Err(Denial::malformed("host_mismatch"));
+    }
+    match authority.or(written) {
+        None => Ok(None),
+        Some(text) => host_name(text)
+            .map(Some)
+            .ok_or_else(|| Denial::malformed("host_invalid")),
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 3986 §3.2.2), without userinfo; the port is dropped, a final dot too.
+#[must_use]
+pub fn host_name(authority: &str) -> Option<Cow<'_, str>> {
+    let (name, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (inside, after) = rest.split_once(']')?;
+            inside.parse::<std::net::Ipv6Addr>().ok()?;
+            let name = authority.get(..inside.len().checked_add(2)?)?;
+            (name, after.strip_prefix(':').or(after.is_empty().then_some(""))?)
+        }
+        None => authority.split_once(':').unwrap_or((authority, "")),
+    };
+    if port.len() > 5 || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    if name.starts_with('[') {
+        return Some(lower(name));
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let fits = (1..=253).contains(&name.len()) && !name.starts_with('.') && !name.contains("..");
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    (fits && name.bytes().all(allowed)).then(|| lower(name))
+}
+
+fn lower(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_an_optional_port() {
+        for (text, name) in [
+            ("Api.Example.COM", "api.example.com"),
+            ("api.example.com:8443", "api.example.com"),
+            ("api.example.com.", "api.example.com"),
+            ("agent_runtime:80", "agent_runtime"),
+            ("192.0.2.1:80", "192.0.2.1"),
+            ("[2001:DB8::1]:80", "[2001:db8::1]"),
+            ("[::1]", "[::1]"),
+            ("host:", "host"),
+        ] {
+            assert_eq!(host_name(text).unwrap(), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn r11_anything_else_is_no_host() {
+        for text in [
+            "",
+            "a/b",
+            "a?b",
+            "a#b",
+            "user@host",
+            "a b",
+            "a:b:c",
+            "a:80x",
+            "a:123456",
+            "[::1",
+            "[::1]x",
+            "[x]",
+            "..",
+            ".a",
+            "a..b",
+            "a,b",
+            "a%41",
+            "*",
+            "a:+80",
+        ] {
+            assert_eq!(host_name(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn r11_a_target_that_names_another_host_is_refused() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "a.example".parse().unwrap());
+        let same: Uri = "http://A.example/x".parse().unwrap();
+        let other: Uri = "http://b.example/x".parse().unwrap();
+        assert_eq!(host(&same, &headers).unwrap().unwrap(), "a.example");
+        assert_eq!(host(&other, &headers).unwrap_err(), Denial::malformed("host_mismatch"));
+        headers.append("host", "a.example".parse().unwrap());
+        assert_eq!(host(&same, &headers).unwrap_err(), Denial::malformed("host_twice"));
+    }
+}

@@ -1,0 +1,369 @@
+//! Header surgery: what a stranger may not say is taken off, what the gateway says is put on, all else stays as it came.
+//!
+//! Order matters and is kept here in one place: hop-by-hop first (RFC 9110 §7.6.1), so that no `Connection` of the client can
+//! name what is set afterwards (hardening r04); then every copy and alias of what the gateway writes (r01, r02); then ours.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use smallvec::SmallVec;
+
+use super::address::{Believed, Origin, X_FORWARDED_FOR, X_REAL_IP};
+use super::identity::{AuthMethod, Identity, IdentityHeaders};
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What becomes of a client's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Ends at this hop.
+    HopByHop,
+    /// Written by the gateway: no client's copy passes.
+    Ours,
+    /// An identity header: only an internal caller's own passes.
+    Identity,
+    /// Says who the client is: only from a trusted proxy, and only the form that is believed.
+    Forwarding,
+    /// The legacy secret: only from its own networks.
+    Secret,
+    /// A credential: passes under its own name, never under an alias.
+    Credential,
+}
+
+/// The header rules of a policy.
+#[derive(Debug, Default)]
+pub struct HeaderRules {
+    /// By name, folded; names without `_` and `.` fold to themselves.
+    fates: HashMap<Box<str>, Fate>,
+    /// Bit n: some name in `fates` has n bytes. Spares most headers the look-up.
+    lengths: u64,
+    /// The request id's header.
+    pub request_id: Option<HeaderName>,
+}
+
+/// What one route does to headers.
+#[derive(Debug, Default)]
+pub struct RouteHeaders {
+    /// Set on the request, last.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Taken off the request.
+    pub remove: Vec<HeaderName>,
+    /// Send the client's `Host`.
+    pub preserve_host: bool,
+    /// Set on the response.
+    pub response_set: Vec<(HeaderName, HeaderValue)>,
+    /// Taken off the response.
+    pub response_remove: Vec<HeaderName>,
+    /// Turn a `Location` that names the upstream back to the public one.
+    pub rewrite_location: bool,
+}
+
+/// What is put on a request besides its identity.
+#[derive(Debug)]
+pub struct Hop<'a> {
+    /// Where it came from.
+    pub origin: &'a Origin,
+    /// By which header a trusted proxy may say so.
+    pub believed: Believed,
+    /// Whether the client's networks may present the legacy secret.
+    pub secret_allowed: bool,
+    /// `https` downstream.
+    pub secure: bool,
+    /// The upstream's authority, for `Host`.
+    pub authority: &'a HeaderValue,
+    /// The request id.
+    pub request_id: &'a HeaderValue,
+    /// Whether the connection is to be upgraded, and to what.
+    pub upgrade: Option<HeaderValue>,
+}
+
+/// The names that [`HeaderRules`] needs to know.
+#[derive(Debug)]
+pub struct WrittenNames<'a> {
+    /// The request id's header.
+    pub request_id: Option<HeaderName>,
+    /// Identity headers.
+    pub identity: &'a IdentityHeaders,
+    /// Headers that some route sets.
+    pub set: Vec<HeaderName>,
+    /// Headers that hold credentials.
+    pub credentials: Vec<HeaderName>,
+    /// The header of the legacy secret.
+    pub secret: Option<HeaderName>,
+}
+
+impl HeaderRules {
+    /// Compiles the names.
+    #[must_use]
+    pub fn new(names: WrittenNames<'_>) -> Self {
+        let mut rules = Self {
+            request_id: names.request_id.clone(),
+            ..Self::default()
+        };
+        // Later entries win: a credential that some route sets is still a credential on the others.
+        for name in names.set {
+            rules.add(&name, Fate::Ours);
+        }
+        for name in names.credentials {
+            rules.add(&name, Fate::Credential);
+        }
+        if let Some(name) = names.secret {
+            rules.add(&name, Fate::Secret);
+        }
+        for name in names.identity.names() {
+            rules.add(name, Fate::Identity);
+        }
+        if let Some(name) = names.request_id {
+            rules.add(&name, Fate::Ours);
+        }
+        for name in [header::FORWARDED, X_REAL_IP] {
+            rules.add(&name, Fate::Forwarding);
+        }
+        for name in [
+            header::CONNECTION,
+            header::TE,
+            header::TRANSFER_ENCODING,
+            header::UPGRADE,
+            KEEP_ALIVE,
+            PROXY_CONNECTION,
+            HTTP2_SETTINGS,
+        ] {
+            rules.add(&name, Fate::HopByHop);
+        }
+        rules
+    }
+
+    fn add(&mut self, name: &HeaderName, fate: Fate) {
+        let folded = fold(name.as_str());
+        self.lengths |= 1u64.checked_shl(length_bit(&folded)).unwrap_or(0);
+        self.fates.insert(folded.into(), fate);
+    }
+
+    /// The fate of a header, and whether it came under an alias.
+    fn fate(&self, name: &str) -> Option<(Fate, bool)> {
+        let alias = name.bytes().any(|byte| matches!(byte, b'_' | b'.'));
+        let folded;
+        let name = if alias {
+            folded = fold(name);
+            folded.as_str()
+        } else {
+            name
+        };
+        if name.starts_with("x-forwarded-") {
+            return Some((Fate::Forwarding, alias));
+        }
+        if self.lengths >> length_bit(name) & 1 == 0 {
+            return None;
+        }
+        self.fates.get(name).map(|fate| (*fate, alias))
+    }
+
+    /// Makes the client's headers the upstream's.
+    pub fn to_upstream(
+        &self,
+        headers: &mut HeaderMap,
+        route: &RouteHeaders,
+        identity: Option<&Identity>,
+        hop: &Hop<'_>,
+    ) {
+        let trailers = wants_trailers(headers);
+        remove_nominated(headers);
+        self.remove_spoofable(headers, identity, hop);
+        for name in &route.remove {
+            headers.remove(name);
+        }
+        set_forwarding(headers, hop);
+        if !route.preserve_host || !headers.contains_key(header::HOST) {
+            headers.insert(header::HOST, hop.authority.clone());
+        }
+        if let Some(identity) = identity {
+            for (name, value) in &identity.headers {
+                // INVARIANT: a caller's own copy is left only for internal callers, and was judged to be single and sound.
+                if !headers.contains_key(name) {
+                    headers.insert(name.clone(), value.clone());
+                }
+            }
+        }
+        if let Some(name) = &self.request_id {
+            headers.insert(name.clone(), hop.request_id.clone());
+        }
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(protocol) = &hop.upgrade {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, protocol.clone());
+        }
+        for (name, value) in &route.set {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+
+    fn remove_spoofable(&self, headers: &mut HeaderMap, identity: Option<&Identity>, hop: &Hop<'_>) {
+        let internal = identity.is_some_and(|identity| identity.method == AuthMethod::Internal);
+        let mut gone: SmallVec<[HeaderName; 8]> = SmallVec::new();
+        for name in headers.keys() {
+            let goes = match self.fate(name.as_str()) {
+                None => false,
+                Some((_, true)) => true,
+                Some((Fate::HopByHop | Fate::Ours, _)) => true,
+                Some((Fate::Identity, _)) => !internal,
+                Some((Fate::Secret, _)) => !hop.secret_allowed,
+                Some((Fate::Credential, _)) => false,
+                Some((Fate::Forwarding, _)) => !hop.vouches_for(name),
+            };
+            if goes {
+                gone.push(name.clone());
+            }
+        }
+        for name in gone {
+            headers.remove(name);
+        }
+    }
+}
+
+impl Hop<'_> {
+    /// Whether the peer is trusted to have written this forwarding header (hardening r43).
+    fn vouches_for(&self, name: &HeaderName) -> bool {
+        let form = if *name == header::FORWARDED {
+            Believed::Forwarded
+        } else if *name == X_REAL_IP {
+            Believed::XRealIp
+        } else {
+            Believed::XForwardedFor
+        };
+        self.origin.peer_trusted && form == self.believed
+    }
+}
+
+/// Lower case, `_` and `.` as `-`: what a server behind CGI or WSGI would read the name as (hardening r02).
+fn fold(name: &str) -> String {
+    name.chars()
+        .map(|c| match c {
+            '_' | '.' => '-',
+            other => other.to_ascii_lowercase(),
+        })
+        .collect()
+}
+
+fn length_bit(name: &str) -> u32 {
+    u32::try_from(name.len()).unwrap_or(63).min(63)
+}
+
+/// Takes off what `Connection` names.
+fn remove_nominated(headers: &mut HeaderMap) {
+    let mut nominated: SmallVec<[HeaderName; 4]> = SmallVec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        for name in names {
+            // What every client sends needs no look-up: these go anyway.
+            if name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close") {
+                continue;
+            }
+            nominated.extend(HeaderName::from_bytes(name));
+        }
+    }
+    for name in nominated {
+        headers.remove(name);
+    }
+}
+
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(header::TE).iter().any(|value| {
+        let codings = value.as_bytes().split(|byte| *byte == b',');
+        codings
+            .into_iter()
+            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    })
+}
+
+fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>) {
+    let told = (hop.believed == Believed::XForwardedFor)
+        .then(|| forwarded_chain(headers, hop.origin.peer))
+        .flatten();
+    let chain = match told {
+        Some(chain) => chain,
+        // Told by another header, or by nobody: the client, and the proxy that vouched for it.
+        None if hop.origin.client == hop.origin.peer => address_value(hop.origin.peer),
+        None => {
+            let text = format!("{}, {}", hop.origin.client, hop.origin.peer);
+            HeaderValue::try_from(text).unwrap_or_else(|_| address_value(hop.origin.peer))
+        }
+    };
+    headers.insert(X_FORWARDED_FOR, chain);
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        let scheme = if hop.secure { "https" } else { "http" };
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    }
+    if !headers.contains_key(X_FORWARDED_HOST)
+        && let Some(host) = headers.get(header::HOST)
+    {
+        let host = host.clone();
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+}
+
+/// The chain that a trusted proxy sent, with that proxy at its end; all copies become one value.
+fn forwarded_chain(headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
+    let mut chain = Vec::new();
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(value.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    if chain.is_empty() {
+        return None;
+    }
+    chain.extend_from_slice(peer.to_string().as_bytes());
+    HeaderValue::try_from(chain).ok()
+}
+
+fn address_value(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// The protocol to upgrade to, when the request is a sound upgrade: GET, HTTP/1.1, no body, `Connection: upgrade` and one
+/// protocol. Any other is forwarded as a plain request, and `h2c` never passes (hardening r30).
+#[must_use]
+pub fn upgrade_of(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let protocol = protocols.next().filter(|_| protocols.next().is_none())?;
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let nominated = headers.get_all(header::CONNECTION).iter().any(|value| {
+        let mut names = value.as_bytes().split(|byte| *byte == b',');
+        names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    });
+    let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+    (*method == Method::GET && !has_body && nominated && websocket).then(|| protocol.clone())
+}
+
+/// Takes hop-by-hop headers off a response; a 101 keeps its `Upgrade` and says `Connection: upgrade` (hardening r35).
+pub fn strip_response(headers: &mut HeaderMap, status: StatusCode) {
+    let upgrade = (status == StatusCode::SWITCHING_PROTOCOLS)
+        .then(|| headers.get(header::UPGRADE).cloned())
+        .flatten();
+    remove_nominated(headers);
+    for name in [
+        header::CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::TE,
+    ] {
+        headers.remove(name);
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+}
+
+#[cfg(test)]
+mod tests;

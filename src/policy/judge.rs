@@ -1,0 +1,368 @@
+//! The judge: two pure steps around the one wait. [`open`] says what must be known, [`decide`] says what happens.
+//!
+//! The order of the checks is the order of the contract's answers; the reason for each place stands beside it.
+
+use std::sync::Arc;
+
+use http::header::CONTENT_LENGTH;
+use smallvec::SmallVec;
+
+use super::Policy;
+use super::credential::{Credential, Presented};
+use super::denial::{Challenge, Code, Denial, Tells};
+use super::facts::Facts;
+use super::identity::{AuthMethod, Identity};
+use super::limit::{BucketKey, Limit, LimitId, Meter, Quota, address_key};
+use super::pattern::Pattern;
+use super::route::Route;
+use super::token::{TokenFault, VerifiedToken};
+use super::verdict::{Allowance, Allowances, Effect, Permit, Verdict};
+
+/// A request that has a route, and whose credential was found but not judged.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// The route.
+    pub route: &'a Route,
+    /// Its pattern that matched.
+    pub pattern: &'a Pattern,
+    /// What was presented.
+    pub presented: Presented<'a>,
+    charges: SmallVec<[Charge<'a>; 2]>,
+    allowances: Allowances<'a>,
+}
+
+/// What the judge cannot know by itself, gathered before it decides.
+#[derive(Debug)]
+pub enum Evidence {
+    /// Nothing was needed.
+    None,
+    /// What the token's issuer says of it.
+    Token(Result<Arc<VerifiedToken>, TokenFault>),
+    /// Nobody was asked: too many failures came from that address.
+    NotAsked(Denial),
+}
+
+/// A charge that can be taken back.
+#[derive(Debug)]
+struct Charge<'a> {
+    limit: LimitId,
+    key: BucketKey,
+    quota: &'a Quota,
+}
+
+/// Opens the case.
+///
+/// # Errors
+/// The first refusal that needs no identity.
+pub fn open<'a>(policy: &'a Policy, facts: &Facts<'a>, meter: &impl Meter) -> Result<Case<'a>, Opened<'a>> {
+    // Two credentials in one header are ambiguous on any route, also where nobody would look at them (r05).
+    policy.places.refuse_duplicates(facts.headers)?;
+    let found = policy.table(facts.listener).find(facts)?;
+    let route = policy
+        .routes
+        .get(found.route)
+        .ok_or(Denial::plain(Code::NoRoute, "no_route"))?;
+    let on_route = |denial| Opened {
+        denial,
+        route: Some(route),
+        allowances: Allowances::new(),
+    };
+    // Only the route knows whether `%2F` may be part of a segment.
+    if facts.path.has_encoded_slash() && !route.allow_encoded_slash {
+        return Err(on_route(Denial::malformed(super::path::PathFault::EncodedSlash.name())));
+    }
+    let presented = policy
+        .places
+        .presented(&route.chain, &route.token_sources, facts.headers)
+        .map_err(on_route)?;
+    if !route.allowed_from.is_empty() && !route.allowed_from.contain(facts.origin.client) {
+        return Err(on_route(Denial::plain(Code::AddressNotAllowed, "address_not_allowed")));
+    }
+    let mut case = Case {
+        route,
+        pattern: &found.pattern,
+        presented,
+        charges: SmallVec::new(),
+        allowances: Allowances::new(),
+    };
+    // Before a stranger can buy a key fetch or a signature check.
+    match case.charge(&route.address_limits, facts, None, meter) {
+        Ok(()) => Ok(case),
+        Err(denial) => Err(Opened {
+            denial,
+            route: Some(route),
+            allowances: case.allowances,
+        }),
+    }
+}
+
+/// A case that was refused at once.
+#[derive(Debug)]
+pub struct Opened<'a> {
+    /// Why.
+    pub denial: Denial,
+    /// The route, if one was found.
+    pub route: Option<&'a Route>,
+    /// What is left of its limits.
+    pub allowances: Allowances<'a>,
+}
+
+impl From<Denial> for Opened<'_> {
+    fn from(denial: Denial) -> Self {
+        Self {
+            denial,
+            route: None,
+            allowances: Allowances::new(),
+        }
+    }
+}
+
+/// Decides the case.
+pub fn decide<'a>(
+    policy: &'a Policy,
+    facts: &Facts<'a>,
+    mut case: Case<'a>,
+    evidence: &Evidence,
+    meter: &impl Meter,
+) -> Verdict<'a> {
+    let mut verdict = Verdict {
+        method: case.presented.method,
+        identity: None,
+        permitted: None,
+        allowances: Allowances::new(),
+        effect: Effect::Denial(Denial::plain(Code::Unauthorized, "undecided")),
+    };
+    let outcome = judge(policy, facts, &mut case, evidence, meter, &mut verdict);
+    verdict.allowances = std::mem::take(&mut case.allowances);
+    verdict.effect = match outcome {
+        Ok(()) => Effect::Permit(Permit::new(case.route, verdict.identity.clone())),
+        Err(denial) => Effect::Denial(denial),
+    };
+    verdict
+}
+
+fn judge<'a>(
+    policy: &'a Policy,
+    facts: &Facts<'a>,
+    case: &mut Case<'a>,
+    evidence: &Evidence,
+    meter: &impl Meter,
+    verdict: &mut Verdict<'a>,
+) -> Result<(), Denial> {
+    let route = case.route;
+    // 401 or 503: who it is comes before what it may do.
+    verdict.identity = authenticate(policy, facts, case, evidence)
+        .map_err(|denial| policy.count_failure(facts, case.presented.method, denial, meter))
+        .map_err(|denial| challenge(route, denial))?;
+    // 403: only a proven caller is told that it lacks something.
+    let authorised = authorise(facts, case, evidence, verdict.identity.as_deref());
+    verdict.permitted = Some(authorised.is_ok());
+    authorised?;
+    // 413 before the limits: a refused request charges none of them.
+    refuse_long_body(route, facts)?;
+    // 429 last, and all or none.
+    case.charge(&route.caller_limits, facts, verdict.identity.as_deref(), meter)
+}
+
+fn authenticate(
+    policy: &Policy,
+    facts: &Facts<'_>,
+    case: &Case<'_>,
+    evidence: &Evidence,
+) -> Result<Option<Arc<Identity>>, Denial> {
+    let now_s = facts.now.unix_s;
+    match &case.presented.credential {
+        Credential::Anonymous => Ok(None),
+        Credential::Absent => Err(Denial::plain(Code::Unauthorized, "no_credential")),
+        Credential::Token(_) => {
+            let token = match evidence {
+                Evidence::Token(Ok(token)) => token.judge_time(now_s).map(|()| token),
+                Evidence::Token(Err(fault)) => Err(*fault),
+                Evidence::NotAsked(denial) => return Err(denial.clone()),
+                // No evidence: nobody can say (fail closed).
+                Evidence::None => Err(TokenFault::KeysUnavailable),
+            };
+            token.map(|token| Some(token.identity.clone())).map_err(token_denial)
+        }
+        Credential::ApiKey(key) => policy.api_keys.judge(key, now_s).map(Some),
+        Credential::Internal(secret) => match &policy.internal {
+            Some(callers) => callers.judge(secret, &facts.origin, facts.headers).map(Some),
+            None => Err(Denial::plain(Code::InvalidInternalAuth, "internal_not_configured")),
+        },
+    }
+}
+
+fn token_denial(fault: TokenFault) -> Denial {
+    let code = match fault {
+        TokenFault::Expired => Code::TokenExpired,
+        TokenFault::KeysUnavailable => Code::AuthUnavailable,
+        TokenFault::Malformed
+        | TokenFault::AlgorithmNotAllowed
+        | TokenFault::UnsupportedHeader
+        | TokenFault::UnknownIssuer
+        | TokenFault::UnknownKey
+        | TokenFault::BadSignature
+        | TokenFault::BadExpiry
+        | TokenFault::BadTime
+        | TokenFault::WrongAudience
+        | TokenFault::ClaimMismatch
+        | TokenFault::BadClaim
+        | TokenFault::BadUser
+        | TokenFault::LivesTooLong
+        | TokenFault::NotYetValid => Code::InvalidToken,
+    };
+    Denial::plain(code, fault.name())
+}
+
+/// RFC 9110 §11.6.1: a 401 says what would be accepted.
+fn challenge(route: &Route, mut denial: Denial) -> Denial {
+    let said = match denial.code {
+        Code::InvalidToken | Code::TokenExpired => Challenge::InvalidToken(denial.code.description()),
+        Code::Unauthorized | Code::InvalidApiKey | Code::InvalidInternalAuth if route.takes_tokens() => {
+            Challenge::Bearer
+        }
+        Code::Unauthorized | Code::InvalidApiKey | Code::InvalidInternalAuth => Challenge::ApiKey,
+        _other_statuses => return denial,
+    };
+    denial.tells = Tells::Challenge(said);
+    denial
+}
+
+fn authorise(
+    facts: &Facts<'_>,
+    case: &Case<'_>,
+    evidence: &Evidence,
+    identity: Option<&Identity>,
+) -> Result<(), Denial> {
+    let token = match (evidence, identity) {
+        (Evidence::Token(Ok(token)), Some(identity)) if identity.method == AuthMethod::Jwt => Some(&**token),
+        _ => None,
+    };
+    let segment = |name: &str| case.pattern.value(&facts.path, name);
+    let asked = case
+        .route
+        .requirements
+        .iter()
+        .filter(|(methods, _)| methods.contain(facts.method));
+    for (_, requirement) in asked {
+        requirement.judge(identity, token, segment)?;
+    }
+    Ok(())
+}
+
+fn refuse_long_body(route: &Route, facts: &Facts<'_>) -> Result<(), Denial> {
+    let declared = facts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if route.max_body > 0 && declared.is_some_and(|length| length > route.max_body) {
+        return Err(Denial::plain(Code::BodyTooLarge, "content_length"));
+    }
+    Ok(())
+}
+
+impl<'a> Case<'a> {
+    /// Judges all of `limits` and counts the request in each, or in none: on a refusal every charge of this request is taken back.
+    fn charge(
+        &mut self,
+        limits: &'a [Arc<Limit>],
+        facts: &Facts<'_>,
+        identity: Option<&Identity>,
+        meter: &impl Meter,
+    ) -> Result<(), Denial> {
+        for limit in limits {
+            let tier = identity.and_then(|identity| identity.tier.as_deref());
+            let Some(plan) = limit.plan_for(tier) else { continue };
+            let key = limit.bucket(facts, self.route.index, identity);
+            match meter.charge(limit.id, key, &plan.quota, facts.now.monotonic_ns) {
+                Ok(left) => {
+                    self.charges.push(Charge {
+                        limit: limit.id,
+                        key,
+                        quota: &plan.quota,
+                    });
+                    self.allowances.push(Allowance { limit, plan, left });
+                }
+                Err(wait) => {
+                    for charge in self.charges.drain(..) {
+                        meter.refund(charge.limit, charge.key, charge.quota);
+                    }
+                    let left = super::limit::Left {
+                        remaining: 0,
+                        reset_s: wait.seconds(),
+                    };
+                    self.allowances.clear();
+                    self.allowances.push(Allowance { limit, plan, left });
+                    return Err(limited(limit, wait.seconds()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn limited(limit: &Limit, seconds: u64) -> Denial {
+    Denial {
+        code: Code::RateLimited,
+        detail: "limit_exhausted",
+        tells: Tells::RetryAfter {
+            seconds,
+            limit: limit.name.clone(),
+        },
+    }
+}
+
+/// `[auth_failures]`: wrong credentials are counted by address; from an address that sent too many, further ones are not judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthFailures {
+    /// The limit that counts them.
+    pub limit: Limit,
+    /// Whether failed tokens count too (all but expired ones).
+    pub include_jwt: bool,
+}
+
+impl Policy {
+    /// Counts a failed credential; one too many becomes 429.
+    fn count_failure(&self, facts: &Facts<'_>, method: AuthMethod, denial: Denial, meter: &impl Meter) -> Denial {
+        let Some(failures) = self.failures_of(method) else {
+            return denial;
+        };
+        let counts = match denial.code {
+            Code::InvalidApiKey | Code::InvalidInternalAuth | Code::InvalidToken => true,
+            _not_a_wrong_credential => false,
+        };
+        if !counts {
+            return denial;
+        }
+        let limit = &failures.limit;
+        let key = address_key(facts.origin.client, limit.ipv6_prefix);
+        match meter.charge(limit.id, key, &limit.plan.quota, facts.now.monotonic_ns) {
+            Ok(_) => denial,
+            Err(wait) => limited(limit, wait.seconds()),
+        }
+    }
+
+    /// Whether somebody may be asked about a credential that is not known good: not once its address failed too often.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn may_ask(&self, facts: &Facts<'_>, method: AuthMethod, meter: &impl Meter) -> Result<(), Denial> {
+        let Some(failures) = self.failures_of(method) else {
+            return Ok(());
+        };
+        let limit = &failures.limit;
+        let key = address_key(facts.origin.client, limit.ipv6_prefix);
+        let judged = meter.peek(limit.id, key, &limit.plan.quota, facts.now.monotonic_ns);
+        judged.map_err(|wait| limited(limit, wait.seconds()))
+    }
+
+    fn failures_of(&self, method: AuthMethod) -> Option<&AuthFailures> {
+        let failures = self.auth_failures.as_ref()?;
+        let counted = match method {
+            AuthMethod::ApiKey | AuthMethod::Internal => true,
+            AuthMethod::Jwt => failures.include_jwt,
+            AuthMethod::None => false,
+        };
+        counted.then_some(failures)
+    }
+}

@@ -1,0 +1,74 @@
+//! The judgement as a value: what the real path, `explain`, metrics and the access log all read.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::denial::Denial;
+use super::identity::{AuthMethod, Identity};
+use super::limit::{Left, Limit, Plan};
+use super::route::Route;
+
+/// What was decided about a request, and why.
+#[derive(Debug)]
+pub struct Verdict<'a> {
+    /// The method that decided.
+    pub method: AuthMethod,
+    /// Who it is, as far as it was proven: also of a caller that was then refused.
+    pub identity: Option<Arc<Identity>>,
+    /// Whether the route's requirement was judged, and held.
+    pub permitted: Option<bool>,
+    /// What is left of each limit that counted the request.
+    pub allowances: Allowances<'a>,
+    /// What happens now.
+    pub effect: Effect<'a>,
+}
+
+/// Limits that counted a request.
+pub type Allowances<'a> = SmallVec<[Allowance<'a>; 2]>;
+
+/// What is left of one limit.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance<'a> {
+    /// The limit.
+    pub limit: &'a Limit,
+    /// The plan of this caller.
+    pub plan: &'a Plan,
+    /// What is left.
+    pub left: Left,
+}
+
+/// Allow or deny.
+#[derive(Debug)]
+pub enum Effect<'a> {
+    /// The request may be forwarded.
+    Permit(Permit<'a>),
+    /// The request is answered with a refusal.
+    Denial(Denial),
+}
+
+/// Proof that a request was judged and allowed. Only [`super::judge`] makes one; forwarding takes it by value.
+#[derive(Debug)]
+pub struct Permit<'a> {
+    route: &'a Route,
+    identity: Option<Arc<Identity>>,
+}
+
+impl<'a> Permit<'a> {
+    /// INVARIANT: called by the judge only, once everything held.
+    pub(super) const fn new(route: &'a Route, identity: Option<Arc<Identity>>) -> Self {
+        Self { route, identity }
+    }
+
+    /// The route that allowed it.
+    #[must_use]
+    pub const fn route(&self) -> &'a Route {
+        self.route
+    }
+
+    /// Who is let in; `None`: an anonymous caller.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
+    }
+}
