@@ -1,0 +1,229 @@
+//! `Config` → [`Policy`], and the specs of what lives longer than one: the only place that knows both sides.
+//!
+//! Names are resolved here, once: a request meets places in lists, ready header values and digests. All mistakes are collected.
+
+mod identity;
+mod issuers;
+mod limits;
+mod routes;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderName};
+
+use crate::config::error::Problems;
+use crate::config::model::{self, Config, Endpoint};
+use crate::config::secret::Secret;
+use crate::policy::Policy;
+use crate::policy::address::{Believed, Networks, Trust};
+use crate::policy::credential::{CredentialPlaces, KeySources, TokenSource};
+use crate::policy::headers::{HeaderRules, WrittenNames};
+use crate::policy::identity::{IdentityHeaders, RoleTable};
+use crate::policy::route::RouteTable;
+use crate::policy::token::TokenRules;
+
+pub use routes::Names;
+
+/// A compiled config: the judgement, and what it needs around it.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What decides.
+    pub policy: Policy,
+    /// By place in [`Policy::issuers`].
+    pub issuers: Vec<IssuerSpec>,
+    /// By [`crate::policy::limit::LimitId`].
+    pub limits: Vec<LimitSpec>,
+    /// By place in the routes' `upstream`.
+    pub upstreams: Vec<UpstreamSpec>,
+}
+
+/// An issuer, and where its keys come from. Equal specs keep their keys and verified tokens across a reload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IssuerSpec {
+    /// What its tokens must be.
+    pub rules: Arc<TokenRules>,
+    /// Where its public keys are.
+    pub source: KeySource,
+    /// Live HMAC secrets.
+    pub secrets: Vec<Secret>,
+    /// Between background fetches.
+    pub refresh_interval: Duration,
+    /// How long the last good keys serve.
+    pub max_stale: Duration,
+    /// Of one fetch.
+    pub request_timeout: Duration,
+}
+
+/// Where an issuer's public keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// Fetched.
+    Url(String),
+    /// Read from a file, and again when it changes.
+    File(PathBuf),
+    /// It has only secrets.
+    None,
+}
+
+/// A limit's counters. Equal specs keep them across a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitSpec {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Live keys at most.
+    pub max_keys: usize,
+    /// All that gives a count its meaning: another rate or another `by` counts afresh.
+    pub meaning: String,
+}
+
+/// An upstream. Equal specs keep their connections across a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamSpec {
+    /// Its name.
+    pub name: Arc<str>,
+    /// As configured.
+    pub config: model::Upstream,
+}
+
+/// What the whole compilation shares.
+struct Shared<'c> {
+    config: &'c Config,
+    identity: Arc<IdentityHeaders>,
+    roles: Arc<RoleTable>,
+}
+
+/// Compiles the config.
+///
+/// `None` when there were problems; they are in `problems`, all of them.
+pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
+    let before = problems.count();
+    let shared = Shared {
+        config,
+        identity: Arc::new(identity::headers(&config.identity, problems)),
+        roles: Arc::new(identity::roles(&config.roles, problems)),
+    };
+    let names = Names::of(config);
+    let (issuers, rules) = issuers::issuers(&shared);
+    let (limit_specs, limits) = limits::limits(config);
+    let auth_failures = limits::auth_failures(config, limit_specs.len());
+    let api_keys = identity::api_keys(&shared, problems);
+    let internal = identity::internal(&shared, problems);
+    let (routes, places) = routes::routes(config, &names, &limits, problems);
+    let places_of_credentials = credential_places(config);
+    let headers = header_rules(&shared, &places_of_credentials);
+    let listeners = config.listeners.iter().map(|listener| {
+        let own: Vec<_> = places.iter().filter(|place| place.serves(&listener.name)).map(|place| place.place.clone()).collect();
+        let table = RouteTable::new(&own).unwrap_or_else(|twins| {
+            routes::report_twins(config, &twins, problems);
+            RouteTable::default()
+        });
+        (trust(listener), table)
+    });
+    let listeners = listeners.collect();
+    let mut specs = limit_specs;
+    specs.extend(auth_failures.as_ref().map(|(spec, _)| spec.clone()));
+    let compiled = Compiled {
+        policy: Policy {
+            routes,
+            listeners,
+            issuers: rules,
+            places: places_of_credentials,
+            api_keys,
+            internal,
+            auth_failures: auth_failures.map(|(_, failures)| failures),
+            headers,
+            nowhere: RouteTable::default(),
+        },
+        issuers,
+        limits: specs,
+        upstreams: upstreams(config, problems),
+    };
+    (problems.count() == before).then_some(compiled)
+}
+
+fn trust(listener: &model::Listener) -> Trust {
+    Trust {
+        proxies: Networks::new(listener.trusted_proxies.clone()),
+        believed: match listener.client_address_from {
+            model::ClientAddressFrom::XForwardedFor => Believed::XForwardedFor,
+            model::ClientAddressFrom::Forwarded => Believed::Forwarded,
+            model::ClientAddressFrom::XRealIp => Believed::XRealIp,
+        },
+    }
+}
+
+/// A header name that the reader has already judged.
+fn header_name(name: &str) -> Option<HeaderName> {
+    HeaderName::from_bytes(name.as_bytes()).ok()
+}
+
+fn token_source(source: &model::TokenSource) -> Option<TokenSource> {
+    match source {
+        model::TokenSource::Authorization => Some(TokenSource::Authorization),
+        model::TokenSource::Header(name) => header_name(name).map(TokenSource::Header),
+        // Refused by name before, until they are built.
+        model::TokenSource::Query(_) | model::TokenSource::Cookie(_) | model::TokenSource::WebSocketProtocol => None,
+    }
+}
+
+fn credential_places(config: &Config) -> CredentialPlaces {
+    let mut api_keys = KeySources::default();
+    if let Some(keys) = &config.api_keys {
+        api_keys.prefixes.clone_from(&keys.prefixes);
+        for source in &keys.sources {
+            match source {
+                model::KeySource::Header(name) => api_keys.headers.extend(header_name(name)),
+                model::KeySource::Bearer => api_keys.bearer = true,
+                model::KeySource::Basic => api_keys.basic = true,
+            }
+        }
+    }
+    let internal = config.internal.as_ref().and_then(|internal| header_name(&internal.header));
+    // The three well-known names are single on any gateway: behind it somebody may still read them.
+    let mut single = vec![
+        header::AUTHORIZATION,
+        HeaderName::from_static("x-api-key"),
+        HeaderName::from_static("x-internal-auth"),
+    ];
+    let sources = config.issuers.values().flat_map(|issuer| &issuer.token_sources);
+    let routes = config.routes.iter().flat_map(|route| &route.token_sources);
+    let of_tokens = sources.chain(routes).filter_map(token_source).filter_map(|source| match source {
+        TokenSource::Header(name) => Some(name),
+        TokenSource::Authorization => None,
+    });
+    single.extend(of_tokens.chain(api_keys.headers.iter().cloned()).chain(internal.clone()));
+    single.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    single.dedup();
+    CredentialPlaces { api_keys, internal, single }
+}
+
+fn header_rules(shared: &Shared<'_>, places: &CredentialPlaces) -> HeaderRules {
+    let set = shared.config.routes.iter().flat_map(|route| route.set_headers.keys());
+    HeaderRules::new(WrittenNames {
+        request_id: header_name(&shared.config.identity.request_header),
+        identity: &shared.identity,
+        set: set.filter_map(|name| header_name(name)).collect(),
+        credentials: places.single.clone(),
+        secret: places.internal.clone(),
+    })
+}
+
+fn upstreams(config: &Config, problems: &mut Problems) -> Vec<UpstreamSpec> {
+    for (name, upstream) in &config.upstreams {
+        let has_tls = upstream.urls.iter().any(|url| matches!(url, Endpoint::Https { .. }));
+        let has_plain = upstream.urls.iter().any(|url| !matches!(url, Endpoint::Https { .. }));
+        if has_tls && has_plain {
+            problems.at(
+                &format!("upstreams.{name}.urls"),
+                "mixes https:// with plain endpoints; use one or the other",
+            );
+        }
+    }
+    let spec = |(name, upstream): (&String, &model::Upstream)| UpstreamSpec {
+        name: Arc::from(name.as_str()),
+        config: upstream.clone(),
+    };
+    config.upstreams.iter().map(spec).collect()
+}

@@ -1,0 +1,354 @@
+//! Routes: their names resolved, their chains judged usable, their patterns placed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use http::{HeaderValue, Method};
+
+use crate::config::error::Problems;
+use crate::config::model::{self, Action, Config};
+use crate::policy::address::Networks;
+use crate::policy::authz::{RequiredClaim, Requirement};
+use crate::policy::credential::TokenSource;
+use crate::policy::headers::RouteHeaders;
+use crate::policy::identity::{AuthMethod, ClaimPath};
+use crate::policy::limit::Limit;
+use crate::policy::pattern::Pattern;
+use crate::policy::route::{Methods, Place, Route};
+
+use super::issuers::claim_rule;
+use super::{header_name, token_source};
+
+/// Where a route is served.
+pub(super) struct Served {
+    pub(super) place: Place,
+    listeners: Vec<String>,
+}
+
+impl Served {
+    /// Whether the listener of that name serves it.
+    pub(super) fn serves(&self, listener: &str) -> bool {
+        self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener)
+    }
+}
+
+/// The places of what routes name.
+#[derive(Debug)]
+pub struct Names<'c> {
+    issuers: Vec<&'c str>,
+    upstreams: HashMap<&'c str, usize>,
+}
+
+impl<'c> Names<'c> {
+    /// Places are the order of names.
+    #[must_use]
+    pub fn of(config: &'c Config) -> Self {
+        Self {
+            issuers: config.issuers.keys().map(String::as_str).collect(),
+            upstreams: config.upstreams.keys().enumerate().map(|(place, name)| (name.as_str(), place)).collect(),
+        }
+    }
+}
+
+/// Every route, in the order of the file, and every place it is served at.
+pub(super) fn routes(
+    config: &Config,
+    names: &Names<'_>,
+    limits: &BTreeMap<String, Arc<Limit>>,
+    problems: &mut Problems,
+) -> (Vec<Route>, Vec<Served>) {
+    let mut routes = Vec::with_capacity(config.routes.len());
+    let mut served = Vec::new();
+    for (index, written) in config.routes.iter().enumerate() {
+        let mut compiling = Compiling { config, written, names, at: format!("routes.{}", written.name), problems };
+        served.extend(compiling.places(index));
+        routes.push(compiling.route(index, limits));
+    }
+    (routes, served)
+}
+
+/// Two routes that would take the same request.
+pub(super) fn report_twins(config: &Config, twins: &[(usize, usize)], problems: &mut Problems) {
+    for (first, second) in twins {
+        if let (Some(first), Some(second)) = (config.routes.get(*first), config.routes.get(*second)) {
+            problems.at(
+                &format!("routes.{}.paths", second.name),
+                format!("cannot be told apart from route \"{}\": give them other hosts, paths or methods", first.name),
+            );
+        }
+    }
+}
+
+struct Compiling<'c, 'p> {
+    config: &'c Config,
+    written: &'c model::Route,
+    names: &'c Names<'c>,
+    at: String,
+    problems: &'p mut Problems,
+}
+
+impl Compiling<'_, '_> {
+    fn problem(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.at(&format!("{}.{key}", self.at), message);
+    }
+
+    fn places(&mut self, route: usize) -> Vec<Served> {
+        let written = self.written;
+        for (index, listener) in written.listeners.iter().enumerate() {
+            if !self.config.listeners.iter().any(|known| known.name == *listener) {
+                let known = list(self.config.listeners.iter().map(|listener| listener.name.as_str()));
+                self.problem(&format!("listeners[{index}]"), format!("no listener \"{listener}\"; there are: {known}"));
+            }
+        }
+        let mut patterns = Vec::new();
+        for (index, path) in written.paths.iter().enumerate() {
+            match Pattern::parse(path) {
+                Ok(pattern) => patterns.push(Arc::new(pattern)),
+                Err(message) => self.problem(&format!("paths[{index}]"), message),
+            }
+        }
+        let mut hosts = Vec::new();
+        for (index, host) in written.hosts.iter().enumerate() {
+            match host_pattern(host) {
+                Some(host) => hosts.push(Some(host)),
+                None => self.problem(&format!("hosts[{index}]"), "is no host; valid: \"api.example.com\", \"*.example.com\", without port"),
+            }
+        }
+        if written.hosts.is_empty() {
+            hosts.push(None);
+        }
+        let methods = methods(&written.methods);
+        let all = hosts.iter().flat_map(|host| patterns.iter().map(move |pattern| (host, pattern)));
+        all.map(|(host, pattern)| Served {
+            place: Place { route, host: host.clone(), pattern: pattern.clone(), methods: methods.clone() },
+            listeners: written.listeners.clone(),
+        })
+        .collect()
+    }
+
+    fn route(&mut self, index: usize, limits: &BTreeMap<String, Arc<Limit>>) -> Route {
+        let written = self.written;
+        let chain = self.chain();
+        let issuers = self.issuers(&chain);
+        let upstream = self.upstream();
+        let (address_limits, caller_limits) = self.limits(limits);
+        let mut requirements = vec![(Methods::default(), self.requirement("require", &written.require))];
+        for (place, rule) in written.rules.iter().enumerate() {
+            let requirement = self.requirement(&format!("rules[{place}].require"), &rule.require);
+            requirements.push((methods(&rule.methods), requirement));
+        }
+        requirements.retain(|(_, requirement)| !requirement.is_empty());
+        if chain == [AuthMethod::None] && !requirements.is_empty() {
+            self.problem("require", "can never hold where `auth` is \"none\"; choose a mode that proves who is calling");
+        }
+        let configured = upstream.and_then(|place| self.config.upstreams.values().nth(place));
+        let response_timeout = written.response_timeout.or(configured.map(|upstream| upstream.response_timeout));
+        Route {
+            name: Arc::from(written.name.as_str()),
+            index,
+            allowed_from: Networks::new(written.allowed_from.clone()),
+            mode: Arc::from(mode_name(&chain)),
+            token_sources: self.token_sources(&issuers),
+            chain,
+            issuers,
+            requirements,
+            address_limits,
+            caller_limits,
+            allow_encoded_slash: written.allow_encoded_slash,
+            max_body: written.max_body,
+            headers: self.headers(),
+            upstream: upstream.unwrap_or_default(),
+            response_timeout: response_timeout.unwrap_or_default(),
+            access_log: written.access_log && self.config.log.access,
+        }
+    }
+
+    /// The chain in force; every method in it has what it needs, or the config is refused (hardening r18).
+    fn chain(&mut self) -> Vec<AuthMethod> {
+        let mut chain = Vec::new();
+        for method in &self.written.auth.chain {
+            let method = match method {
+                model::AuthMethod::Jwt if !self.config.server.use_jwt_auth => AuthMethod::Internal,
+                model::AuthMethod::Jwt => AuthMethod::Jwt,
+                model::AuthMethod::ApiKey => AuthMethod::ApiKey,
+                model::AuthMethod::Internal => AuthMethod::Internal,
+                model::AuthMethod::None => AuthMethod::None,
+            };
+            if !chain.contains(&method) {
+                chain.push(method);
+            }
+        }
+        for method in &chain {
+            let missing = match method {
+                AuthMethod::Jwt if self.config.issuers.is_empty() => "[issuers.NAME]",
+                AuthMethod::ApiKey if self.config.api_keys.is_none() => "[api_keys]",
+                AuthMethod::Internal if self.config.internal.is_none() => "[internal]",
+                AuthMethod::Jwt | AuthMethod::ApiKey | AuthMethod::Internal | AuthMethod::None => continue,
+            };
+            let name = method.name();
+            self.problem("auth", format!("uses `{name}`, which needs a section {missing}"));
+        }
+        chain
+    }
+
+    fn issuers(&mut self, chain: &[AuthMethod]) -> Vec<usize> {
+        let written = self.written;
+        if !chain.contains(&AuthMethod::Jwt) {
+            return Vec::new();
+        }
+        if written.issuers.is_empty() {
+            return (0..self.names.issuers.len()).collect();
+        }
+        let mut places = Vec::new();
+        for (index, issuer) in written.issuers.iter().enumerate() {
+            match self.names.issuers.iter().position(|name| name == issuer) {
+                Some(place) => places.push(place),
+                None => {
+                    let known = list(self.names.issuers.iter().copied());
+                    self.problem(&format!("issuers[{index}]"), format!("no issuer \"{issuer}\"; there are: {known}"));
+                }
+            }
+        }
+        places
+    }
+
+    fn token_sources(&self, issuers: &[usize]) -> Vec<TokenSource> {
+        if !self.written.token_sources.is_empty() {
+            return self.written.token_sources.iter().filter_map(token_source).collect();
+        }
+        let mut sources = Vec::new();
+        for issuer in issuers.iter().filter_map(|place| self.config.issuers.values().nth(*place)) {
+            for source in issuer.token_sources.iter().filter_map(token_source) {
+                if !sources.contains(&source) {
+                    sources.push(source);
+                }
+            }
+        }
+        sources
+    }
+
+    fn upstream(&mut self) -> Option<usize> {
+        let Action::Upstream(name) = &self.written.action else { return None };
+        let place = self.names.upstreams.get(name.as_str()).copied();
+        if place.is_none() {
+            let known = list(self.config.upstreams.keys().map(String::as_str));
+            self.problem("upstream", format!("no upstream \"{name}\"; there are: {known}"));
+        }
+        place
+    }
+
+    fn limits(&mut self, limits: &BTreeMap<String, Arc<Limit>>) -> (Vec<Arc<Limit>>, Vec<Arc<Limit>>) {
+        let written = self.written;
+        let mut found: Vec<Arc<Limit>> = Vec::new();
+        for (index, name) in written.limits.iter().enumerate() {
+            match limits.get(name) {
+                Some(limit) if found.iter().any(|other| other.id == limit.id) => {
+                    self.problem(&format!("limits[{index}]"), format!("names \"{name}\" twice"));
+                }
+                Some(limit) => found.push(limit.clone()),
+                None => {
+                    let known = list(self.config.limits.keys().map(String::as_str));
+                    self.problem(&format!("limits[{index}]"), format!("no limit \"{name}\"; there are: {known}"));
+                }
+            }
+        }
+        found.into_iter().partition(|limit| limit.is_by_address())
+    }
+
+    fn requirement(&mut self, key: &str, written: &model::Require) -> Requirement {
+        let mut scopes: Vec<&str> = written.scopes_all.iter().chain(&written.scopes_any).map(String::as_str).collect();
+        scopes.dedup();
+        let mut claims = Vec::new();
+        for (path, rule) in &written.claims {
+            let rule = match segment_name(rule) {
+                None => RequiredClaim::Fixed(claim_rule(rule)),
+                Some(name) => {
+                    let patterns = self.written.paths.iter().filter_map(|path| Pattern::parse(path).ok());
+                    if patterns.into_iter().any(|pattern| !pattern.names(name)) {
+                        self.problem(&format!("{key}.claims.{path}"), format!("names the path segment {{{name}}}, which not every path of the route has"));
+                    }
+                    RequiredClaim::Segment(name.to_owned())
+                }
+            };
+            claims.push((ClaimPath::new(path), rule));
+        }
+        let required = written.scopes_all.iter().chain(&written.scopes_any).chain(&written.permissions_all).chain(&written.permissions_any);
+        if required.into_iter().any(|one| one.contains('*')) {
+            self.problem(key, "may not require a wildcard; wildcards are for what is granted");
+        }
+        Requirement {
+            scopes_all: written.scopes_all.clone(),
+            scopes_any: written.scopes_any.clone(),
+            permissions_all: written.permissions_all.clone(),
+            permissions_any: written.permissions_any.clone(),
+            roles_any: written.roles_any.clone(),
+            audiences: written.audiences.clone(),
+            claims,
+            challenge: Arc::from(scopes.join(" ")),
+        }
+    }
+
+    fn headers(&mut self) -> RouteHeaders {
+        let written = self.written;
+        let mut set = Vec::new();
+        for (name, value) in &written.set_headers {
+            match (header_name(name), HeaderValue::from_str(value.expose())) {
+                (Some(name), Ok(mut value)) => {
+                    value.set_sensitive(true);
+                    set.push((name, value));
+                }
+                _ => self.problem(&format!("set_headers.{name}"), "is no header value: visible characters, spaces and tabs only"),
+            }
+        }
+        let mut response_set = Vec::new();
+        for (name, value) in &written.response_headers_set {
+            match (header_name(name), HeaderValue::from_str(value)) {
+                (Some(name), Ok(value)) => response_set.push((name, value)),
+                _ => self.problem(&format!("response_headers.set.{name}"), "is no header value: visible characters, spaces and tabs only"),
+            }
+        }
+        RouteHeaders {
+            set,
+            remove: written.remove_headers.iter().filter_map(|name| header_name(name)).collect(),
+            preserve_host: written.preserve_host,
+            response_set,
+            response_remove: written.response_headers_remove.iter().filter_map(|name| header_name(name)).collect(),
+            rewrite_location: written.rewrite_location,
+        }
+    }
+}
+
+/// `"{path.org}"` or `"{org}"`: the segment's name.
+fn segment_name(rule: &model::ClaimRule) -> Option<&str> {
+    let model::ClaimRule::OneOf(values) = rule else { return None };
+    let [model::Scalar::String(text)] = values.as_slice() else { return None };
+    let name = text.strip_prefix('{')?.strip_suffix('}')?;
+    Some(name.strip_prefix("path.").unwrap_or(name))
+}
+
+/// The name of a chain: a mode's where there is one.
+#[must_use]
+fn mode_name(chain: &[AuthMethod]) -> String {
+    if chain == [AuthMethod::Jwt, AuthMethod::ApiKey, AuthMethod::Internal] {
+        return "hybrid".to_owned();
+    }
+    let names: Vec<&str> = chain.iter().map(|method| method.name()).collect();
+    names.join(",")
+}
+
+fn methods(names: &[String]) -> Methods {
+    Methods::new(names.iter().filter_map(|name| Method::from_bytes(name.as_bytes()).ok()).collect())
+}
+
+fn host_pattern(host: &str) -> Option<String> {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let sound = crate::policy::facts::host_name(name)?;
+    let bare = !name.contains(':') || name.starts_with('[');
+    let lower = if host.starts_with("*.") { format!("*.{sound}") } else { sound.into_owned() };
+    bare.then_some(lower)
+}
+
+fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

@@ -1,0 +1,58 @@
+//! One client's connection: the head guard, hyper behind it, and the end when the gateway drains.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::net::TcpStream;
+
+use crate::config::model::HeaderCase;
+use crate::runtime::gateway::Phase;
+
+use super::handler;
+use super::head_guard::{HeadGuard, Heads};
+use super::worker::{Admitted, Worker};
+
+/// What the requests of one connection share.
+pub struct Client {
+    /// The worker.
+    pub worker: Arc<Worker>,
+    /// Its place at the listener, kept while it is open.
+    pub admitted: Admitted,
+    /// The guard's marks.
+    pub heads: Heads,
+}
+
+/// Serves one connection to its end.
+pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: TcpStream) {
+    let open = worker.gateway.connected();
+    let mut phase = worker.gateway.phase();
+    let preserve = worker.gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
+    let (guard, heads) = HeadGuard::new(stream, admitted.listener.head_limits());
+    let client = Arc::new(Client { worker, admitted, heads: heads.clone() });
+    let service = service_fn(move |request| {
+        let client = client.clone();
+        async move { Ok::<_, Infallible>(handler::handle(client, request).await) }
+    });
+    let connection = http1::Builder::new()
+        // The guard has the timers, and a half-closed client still waits for its answer.
+        .header_read_timeout(None)
+        .half_close(true)
+        .preserve_header_case(preserve)
+        .serve_connection(guard, service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        // What ends a connection is the client's affair; a request that it cut short was recorded.
+        _ = connection.as_mut() => {}
+        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {
+            heads.drain();
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+    drop(open);
+}

@@ -1,0 +1,183 @@
+//! A worker: a thread with a runtime of its own, its listening sockets and its connections. Workers share no queue and no lock.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+
+use crate::config::model;
+use crate::observe::metrics::ListenerMetrics;
+use crate::observe::output::LineBuffer;
+use crate::runtime::gateway::{Gateway, Phase};
+
+use super::connection;
+use super::head_guard::Limits;
+
+/// Between closings of upstream connections that were idle for too long.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// After an accept failed for want of descriptors, so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest request target, in bytes.
+const MAX_TARGET_BYTES: usize = 16 * 1024;
+
+/// What a worker's connections share.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its place.
+    pub index: usize,
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// Its lines on their way to standard output.
+    pub lines: LineBuffer,
+}
+
+/// A listener, shared by the workers.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its place in the config.
+    pub index: usize,
+    /// As configured at the start.
+    pub config: model::Listener,
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// Its metrics.
+    pub metrics: ListenerMetrics,
+    connections: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Listener {
+    /// No connection yet.
+    #[must_use]
+    pub fn new(index: usize, config: model::Listener, address: SocketAddr, metrics: ListenerMetrics) -> Self {
+        Self { index, config, address, metrics, connections: AtomicUsize::new(0), by_address: Mutex::default() }
+    }
+
+    /// Limits of a request head.
+    #[must_use]
+    pub fn head_limits(&self) -> Limits {
+        Limits {
+            max_head_bytes: self.config.max_header_bytes,
+            max_target_bytes: MAX_TARGET_BYTES.min(self.config.max_header_bytes),
+            header_timeout: self.config.header_timeout,
+            idle_timeout: self.config.idle_timeout,
+        }
+    }
+
+    /// A place for a connection from `peer`, unless its bounds are reached.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Admitted> {
+        let admitted = Admitted { listener: self.clone(), peer };
+        // Counted first: dropping `admitted` counts it out again.
+        self.metrics.connections(1);
+        let all = self.connections.fetch_add(1, Ordering::AcqRel);
+        let bound = self.config.max_connections_per_address;
+        let same = if bound > 0 {
+            let mut by_address = self.by_address.lock();
+            let count = by_address.entry(peer).or_default();
+            *count += 1;
+            *count
+        } else {
+            0
+        };
+        (all < self.config.max_connections && same <= bound).then_some(admitted)
+    }
+}
+
+/// A connection's place at its listener.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The listener.
+    pub listener: Arc<Listener>,
+    /// The other end.
+    pub peer: IpAddr,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.listener.metrics.connections(-1);
+        self.listener.connections.fetch_sub(1, Ordering::AcqRel);
+        if self.listener.config.max_connections_per_address > 0 {
+            let mut by_address = self.listener.by_address.lock();
+            if let Some(count) = by_address.get_mut(&self.peer) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    by_address.remove(&self.peer);
+                }
+            }
+        }
+    }
+}
+
+/// Starts a worker's thread. It ends when the gateway's life does, or when its last connection has.
+///
+/// # Errors
+/// The thread or its runtime could not be made.
+pub fn start(
+    index: usize,
+    gateway: Arc<Gateway>,
+    sockets: Vec<(Arc<Listener>, std::net::TcpListener)>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let lines = gateway.output.buffer();
+    let worker = Arc::new(Worker { index, gateway, lines });
+    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        runtime.block_on(work(worker, sockets));
+    })
+}
+
+async fn work(worker: Arc<Worker>, sockets: Vec<(Arc<Listener>, std::net::TcpListener)>) {
+    for (listener, socket) in sockets {
+        match TcpListener::from_std(socket) {
+            Ok(socket) => {
+                tokio::spawn(accept(worker.clone(), listener, socket));
+            }
+            Err(error) => tracing::error!(listener = %listener.config.name, error = %error, "listening failed"),
+        }
+    }
+    let mut phase = worker.gateway.phase();
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = sweep.tick() => {
+                for upstream in &worker.gateway.snapshot().upstreams {
+                    upstream.sweep(worker.index);
+                }
+            }
+            _ = phase.wait_for(|phase| *phase == Phase::Ended) => return,
+        }
+    }
+}
+
+async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListener) {
+    let mut phase = worker.gateway.phase();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accept() => accepted,
+            // What already waits in the queue is accepted before: closing the socket would reset it.
+            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or the client has gone already.
+                tracing::warn!(listener = %listener.config.name, error = %error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(admitted) = listener.admit(peer.ip().to_canonical()) else { continue };
+        // Small answers must not wait for the acknowledgement of the last (RFC 896).
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(connection::serve(worker.clone(), admitted, stream));
+    }
+}

@@ -1,0 +1,39 @@
+//! The time, in one place: everything else is told it.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::policy::facts::Now;
+
+/// Tells the time of day and a time that never goes back.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// Starts the monotonic time at one hour, so that "an hour ago" can be said from the beginning.
+    #[must_use]
+    pub fn start() -> Self {
+        let now = Instant::now();
+        Self { origin: now.checked_sub(std::time::Duration::from_secs(3600)).unwrap_or(now) }
+    }
+
+    /// Nanoseconds on the clock that never goes back.
+    #[must_use]
+    pub fn monotonic_ns(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn unix_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Both, for a judgement.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now { unix_s: self.unix_ms().div_euclid(1000), monotonic_ns: self.monotonic_ns() }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the judge must know and cannot: gathered here, the only wait before a decision, and usually none.
+
+use crate::policy::authn::jwt;
+use crate::policy::credential::Credential;
+use crate::policy::facts::Facts;
+use crate::policy::identity::AuthMethod;
+use crate::policy::judge::{Case, Evidence};
+use crate::policy::token::TokenFault;
+
+use super::keys::{Judged, Keys};
+use super::snapshot::Snapshot;
+
+/// Gathers what the case needs.
+pub async fn gather(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_>) -> Evidence {
+    match case.presented.credential {
+        Credential::Token(token) => of_token(snapshot, facts, case, token).await,
+        Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
+    }
+}
+
+async fn of_token(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_>, token: &str) -> Evidence {
+    // A token is in the cache of the one issuer that verified it, so a hit needs no parsing.
+    let issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
+    for keys in issuers {
+        if let Some(verified) = keys.known(token) {
+            snapshot.tokens.hit();
+            return Evidence::Token(Ok(verified));
+        }
+    }
+    snapshot.tokens.miss();
+    if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
+        return Evidence::NotAsked(denial);
+    }
+    Evidence::Token(verified(snapshot, case, token).await)
+}
+
+async fn verified(
+    snapshot: &Snapshot,
+    case: &Case<'_>,
+    token: &str,
+) -> Result<std::sync::Arc<crate::policy::token::VerifiedToken>, TokenFault> {
+    let parsed = jwt::parse(token)?;
+    let issuer = snapshot.policy.issuer_of(case.route, parsed.issuer());
+    let keys: &Keys = issuer.and_then(|place| snapshot.keys.get(place)).ok_or(TokenFault::UnknownIssuer)?;
+    match keys.judge(token, &parsed) {
+        Judged::Known(outcome) => {
+            snapshot.tokens.keys_hit();
+            outcome
+        }
+        Judged::Fetch(fault) => {
+            snapshot.tokens.keys_miss();
+            if !keys.fetched_again(fault).await {
+                return Err(fault);
+            }
+            match keys.judge(token, &parsed) {
+                Judged::Known(outcome) => outcome,
+                Judged::Fetch(fault) => Err(fault),
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The running gateway: the snapshot in force, and what belongs to the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::compile::compile;
+use crate::config::Loaded;
+use crate::config::error::{ConfigErrors, Problems};
+use crate::observe::metrics::Metrics;
+use crate::observe::output::Output;
+
+use super::clock::Clock;
+use super::refresh::refresh;
+use super::snapshot::Snapshot;
+
+/// The running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    snapshot: ArcSwap<Snapshot>,
+    /// Every metric.
+    pub metrics: Metrics,
+    /// Standard output.
+    pub output: Output,
+    /// The time.
+    pub clock: Clock,
+    /// Worker threads.
+    pub workers: usize,
+    phase: watch::Sender<Phase>,
+    connections: AtomicUsize,
+}
+
+/// Where the process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Serves.
+    Serving,
+    /// Told to stop: not ready any more, still accepting.
+    Leaving,
+    /// Accepts nothing; what is in flight may finish.
+    Draining,
+    /// Ends what is left.
+    Ended,
+}
+
+impl Gateway {
+    /// Puts a first config in force.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn new(loaded: Loaded, metrics: Metrics, output: Output, workers: usize) -> Result<Self, ConfigErrors> {
+        let clock = Clock::start();
+        let snapshot = Self::compiled(loaded, None, &metrics, clock, workers)?;
+        metrics.config_generation(snapshot.generation);
+        Ok(Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            metrics,
+            output,
+            clock,
+            workers,
+            phase: watch::Sender::new(Phase::Serving),
+            connections: AtomicUsize::new(0),
+        })
+    }
+
+    fn compiled(
+        loaded: Loaded,
+        previous: Option<&Snapshot>,
+        metrics: &Metrics,
+        clock: Clock,
+        workers: usize,
+    ) -> Result<Snapshot, ConfigErrors> {
+        let mut problems = Problems::new(loaded.sources);
+        let compiled = compile(&loaded.config, &mut problems);
+        problems.finish()?;
+        // `finish` fails where `compile` gives nothing.
+        let compiled = compiled.ok_or_else(ConfigErrors::default)?;
+        Ok(Snapshot::new(loaded.config, compiled, previous, metrics, clock, workers))
+    }
+
+    /// Puts another config in force, whole or not at all. What listens and how many work stays as it began.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; nothing has changed then.
+    pub fn replace(&self, loaded: Loaded) -> Result<(), ConfigErrors> {
+        let previous = self.snapshot.load_full();
+        let snapshot = Self::compiled(loaded, Some(&previous), &self.metrics, self.clock, self.workers)?;
+        self.metrics.config_generation(snapshot.generation);
+        self.refresh(&snapshot, Some(&previous));
+        self.snapshot.store(Arc::new(snapshot));
+        Ok(())
+    }
+
+    /// Starts keeping the keys of the first config fresh; on the control runtime.
+    pub fn start_refreshing(&self) {
+        self.refresh(&self.snapshot.load(), None);
+    }
+
+    fn refresh(&self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
+        for keys in &snapshot.keys {
+            let running = previous.is_some_and(|old| old.keys.iter().any(|other| Arc::ptr_eq(other, keys)));
+            if !running {
+                tokio::spawn(refresh(Arc::downgrade(keys)));
+            }
+        }
+    }
+
+    /// The snapshot in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Moves on in life; never back.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|current| {
+            let later = phase > *current;
+            if later {
+                *current = phase;
+            }
+            later
+        });
+    }
+
+    /// Follows the life of the process.
+    #[must_use]
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Whether requests may be sent here: serving, and every issuer's keys were tried.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving && self.snapshot.load().keys.iter().all(|keys| keys.tried())
+    }
+
+    /// Counts a connection in.
+    #[must_use]
+    pub fn connected(self: &Arc<Self>) -> Connected {
+        self.connections.fetch_add(1, Ordering::AcqRel);
+        Connected { gateway: self.clone() }
+    }
+
+    /// Connections and tunnels that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// What is done again and again: forgets idle keys of limits.
+    pub fn sweep(&self) {
+        let now_ns = self.clock.monotonic_ns();
+        for counters in &self.snapshot.load().meters.0 {
+            counters.sweep(now_ns);
+        }
+    }
+}
+
+/// An open connection, counted out when dropped.
+#[derive(Debug)]
+pub struct Connected {
+    gateway: Arc<Gateway>,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.gateway.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,13 @@
+//! What lives longer than a snapshot of the config: keys, counters, connections, and the swap itself.
+//!
+//! May import `observe`, `compile`, `policy` and `config`.
+
+pub mod clock;
+pub mod evidence;
+pub mod gateway;
+pub mod keys;
+pub mod meters;
+pub mod refresh;
+pub mod request_body;
+pub mod snapshot;
+pub mod upstream;

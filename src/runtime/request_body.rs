@@ -1,0 +1,187 @@
+//! A request body on its way to the upstream: counted, bounded, its progress told to whoever watches the time.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::Notify;
+
+/// What is sent upstream.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// No body.
+    Empty,
+    /// The client's.
+    Flowing(Flowing),
+}
+
+/// A body that comes from the client.
+#[derive(Debug)]
+pub struct Flowing {
+    client: Incoming,
+    progress: Arc<Progress>,
+    /// Bytes; zero: any number.
+    max: u64,
+}
+
+/// How far a body has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: AtomicU64,
+    /// Frames that went through: moves as long as the body flows.
+    frames: AtomicU64,
+    /// The upstream has asked for more than the client has sent.
+    starved: AtomicBool,
+    finished: AtomicBool,
+    fault: parking_lot::Mutex<Option<BodyFault>>,
+    ended: Notify,
+}
+
+/// Why a body ended early. The client's doing, each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFault {
+    /// Longer than the route allows.
+    TooLarge,
+    /// The client broke off, or framed it wrongly.
+    Broken,
+}
+
+impl std::fmt::Display for BodyFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "the request body is too large",
+            Self::Broken => "the request body broke off",
+        })
+    }
+}
+
+impl std::error::Error for BodyFault {}
+
+impl RequestBody {
+    /// Wraps the client's body; `max` bytes, zero: any number.
+    #[must_use]
+    pub fn of(client: Incoming, max: u64) -> (Self, Option<Arc<Progress>>) {
+        if client.is_end_stream() {
+            return (Self::Empty, None);
+        }
+        let progress = Arc::new(Progress::default());
+        let flowing = Flowing { client, progress: progress.clone(), max };
+        (Self::Flowing(flowing), Some(progress))
+    }
+}
+
+impl Progress {
+    /// Bytes that went through.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Frames that went through.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client is waited for, rather than the upstream.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Relaxed)
+    }
+
+    /// Whether the whole body went through.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    /// Why it ended early, if it did.
+    #[must_use]
+    pub fn fault(&self) -> Option<BodyFault> {
+        *self.fault.lock()
+    }
+
+    /// Waits until the whole body went through.
+    pub async fn finished(&self) {
+        while !self.is_finished() {
+            self.ended.notified().await;
+        }
+    }
+
+    fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+        // One watcher at most; `notify_one` is remembered if it does not wait yet.
+        self.ended.notify_one();
+    }
+
+    fn fail(&self, fault: BodyFault) -> BodyFault {
+        *self.fault.lock() = Some(fault);
+        fault
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Flowing(flowing) => flowing.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Flowing(flowing) => flowing.client.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Flowing(flowing) => flowing.client.size_hint(),
+        }
+    }
+}
+
+impl Flowing {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        self.progress.starved.store(true, Ordering::Relaxed);
+        let frame = ready!(Pin::new(&mut self.client).poll_frame(cx));
+        self.progress.starved.store(false, Ordering::Relaxed);
+        let frame = match frame {
+            None => {
+                self.progress.finish();
+                return Poll::Ready(None);
+            }
+            Some(Err(_)) => return Poll::Ready(Some(Err(self.progress.fail(BodyFault::Broken)))),
+            Some(Ok(frame)) => frame,
+        };
+        self.progress.frames.fetch_add(1, Ordering::Relaxed);
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        let bytes = self.progress.bytes.fetch_add(length, Ordering::Relaxed).saturating_add(length);
+        if self.max > 0 && bytes > self.max {
+            return Poll::Ready(Some(Err(self.progress.fail(BodyFault::TooLarge))));
+        }
+        // hyper asks no further once a body of known length is whole.
+        if self.client.is_end_stream() {
+            self.progress.finish();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Drop for Flowing {
+    fn drop(&mut self) {
+        if self.client.is_end_stream() {
+            self.progress.finish();
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A config in force: the policy, and handles to all that outlives it. Swapped whole, never changed.
+
+use std::sync::Arc;
+
+use crate::compile::Compiled;
+use crate::config::model::Config;
+use crate::observe::metrics::{Metrics, RouteMetrics, TokenMetrics};
+use crate::policy::Policy;
+
+use super::clock::Clock;
+use super::keys::Keys;
+use super::meters::{Counters, Meters};
+use super::upstream::Upstream;
+
+/// A config in force.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts the configs that were in force since the start, from 1.
+    pub generation: u64,
+    /// As written.
+    pub config: Config,
+    /// What decides.
+    pub policy: Policy,
+    /// By place in the policy's issuers.
+    pub keys: Vec<Arc<Keys>>,
+    /// By limit id.
+    pub meters: Meters,
+    /// By place in the routes' `upstream`.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// By route.
+    pub routes: Vec<RouteMetrics>,
+    /// For requests without a route.
+    pub no_route: RouteMetrics,
+    /// Tokens seen again, and keys found.
+    pub tokens: TokenMetrics,
+}
+
+impl Snapshot {
+    /// Puts a compiled config in force. What `previous` has with the same spec is carried over as it is; what changed is new;
+    /// what is gone goes with the last request that uses it.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        compiled: Compiled,
+        previous: Option<&Self>,
+        metrics: &Metrics,
+        clock: Clock,
+        workers: usize,
+    ) -> Self {
+        let keys = compiled.issuers.into_iter().map(|spec| {
+            let same = previous.and_then(|old| old.keys.iter().find(|keys| *keys.spec() == spec));
+            same.cloned().unwrap_or_else(|| {
+                let metrics = metrics.issuer(&spec.rules.name);
+                Arc::new(Keys::new(spec, metrics, clock))
+            })
+        });
+        let meters = compiled.limits.into_iter().map(|spec| {
+            let same = previous.and_then(|old| old.meters.0.iter().find(|counters| *counters.spec() == spec));
+            same.cloned().unwrap_or_else(|| {
+                let metrics = metrics.limit(&spec.name);
+                Arc::new(Counters::new(spec, metrics))
+            })
+        });
+        let upstreams = compiled.upstreams.into_iter().map(|spec| {
+            let same = previous.and_then(|old| old.upstreams.iter().find(|upstream| upstream.spec == spec));
+            same.cloned().unwrap_or_else(|| {
+                let endpoints: Vec<String> = spec.config.urls.iter().map(ToString::to_string).collect();
+                let metrics = metrics.upstream(&spec.name, &endpoints);
+                Arc::new(Upstream::new(spec, metrics, workers))
+            })
+        });
+        let routes = config.routes.iter().map(|route| {
+            let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
+            metrics.route(&route.name, &methods)
+        });
+        Self {
+            generation: previous.map_or(1, |old| old.generation + 1),
+            keys: keys.collect(),
+            meters: Meters(meters.collect()),
+            upstreams: upstreams.collect(),
+            routes: routes.collect(),
+            no_route: metrics.route("-", &[]),
+            tokens: metrics.tokens(),
+            policy: compiled.policy,
+            config,
+        }
+    }
+
+    /// The metrics of a route, or of requests without one.
+    #[must_use]
+    pub fn route_metrics(&self, route: Option<usize>) -> &RouteMetrics {
+        route.and_then(|place| self.routes.get(place)).unwrap_or(&self.no_route)
+    }
+}

@@ -1,0 +1,200 @@
+//! Upstreams: endpoints, and the connections that workers keep to them.
+//!
+//! Each worker keeps its own idle connections, so that no request waits for another thread; the endpoints' state is shared.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use hyper::client::conn::http1::SendRequest;
+use parking_lot::Mutex;
+
+use crate::compile::UpstreamSpec;
+use crate::config::model::{Balance, Endpoint as Url};
+use crate::observe::metrics::UpstreamMetrics;
+
+use super::request_body::RequestBody;
+
+/// Idle connections that one worker keeps to one endpoint.
+const MAX_IDLE: usize = 128;
+
+/// An idle connection is closed after this long; shorter than common servers' own keep-alive (uvicorn's is 5 s, but it says so by
+/// closing, which is noticed).
+const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// A connection to an endpoint, ready for one request.
+pub type Connection = SendRequest<RequestBody>;
+
+/// An upstream and its endpoints.
+#[derive(Debug)]
+pub struct Upstream {
+    /// As configured.
+    pub spec: UpstreamSpec,
+    /// Its metrics.
+    pub metrics: UpstreamMetrics,
+    /// Its endpoints, in the order of the config.
+    pub endpoints: Vec<Endpoint>,
+    /// `max_in_flight`; zero: any number.
+    max_in_flight: usize,
+    in_flight: AtomicUsize,
+    turn: AtomicUsize,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// As configured, without path: `http://agent-runtime:8001`.
+    pub name: Arc<str>,
+    /// Where.
+    pub url: Url,
+    /// The authority, for `Host`.
+    pub authority: HeaderValue,
+    in_flight: AtomicUsize,
+    /// By worker.
+    idle: Vec<Mutex<Vec<Idle>>>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl std::fmt::Debug for Idle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Idle").field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    /// No connection yet.
+    #[must_use]
+    pub fn new(spec: UpstreamSpec, metrics: UpstreamMetrics, workers: usize) -> Self {
+        let endpoints = spec.config.urls.iter().map(|url| Endpoint::new(url.clone(), workers)).collect();
+        Self {
+            metrics,
+            endpoints,
+            max_in_flight: spec.config.max_in_flight,
+            in_flight: AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
+            spec,
+        }
+    }
+
+    /// A place among the requests in flight, unless `max_in_flight` are.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let entered = InFlight { upstream: self.clone() };
+        self.metrics.in_flight(1);
+        // Dropping `entered` gives the place back.
+        (self.max_in_flight == 0 || before < self.max_in_flight).then_some(entered)
+    }
+
+    /// The endpoint for a request; `attempt` 0 is the first, further ones go elsewhere if they can.
+    #[must_use]
+    pub fn pick(&self, attempt: usize) -> Option<&Endpoint> {
+        if let [only] = self.endpoints.as_slice() {
+            return Some(only);
+        }
+        let count = self.endpoints.len();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let first = self.endpoints.get(turn.checked_rem(count)?)?;
+        match self.spec.config.balance {
+            Balance::RoundRobin => Some(first),
+            Balance::LeastRequests if attempt > 0 => Some(first),
+            Balance::LeastRequests => {
+                // Power of two choices; the turn spreads the pairs evenly enough without a random number.
+                let step = 1 + (turn / count).checked_rem(count - 1)?;
+                let second = self.endpoints.get((turn + step).checked_rem(count)?)?;
+                Some(if second.load() < first.load() { second } else { first })
+            }
+        }
+    }
+
+    /// Closes connections that were idle for too long; each worker for itself.
+    pub fn sweep(&self, worker: usize) {
+        for endpoint in &self.endpoints {
+            if let Some(idle) = endpoint.idle.get(worker) {
+                idle.lock().retain(|idle| idle.since.elapsed() < MAX_IDLE_TIME && !idle.connection.is_closed());
+            }
+        }
+    }
+}
+
+impl Endpoint {
+    fn new(url: Url, workers: usize) -> Self {
+        let (scheme, authority) = match &url {
+            Url::Http { host, port } => ("http", authority(host, *port, 80)),
+            Url::Https { host, port } => ("https", authority(host, *port, 443)),
+            Url::Unix(_) => ("unix", "localhost".to_owned()),
+        };
+        Self {
+            name: Arc::from(format!("{scheme}://{authority}")),
+            authority: HeaderValue::try_from(authority).unwrap_or_else(|_| HeaderValue::from_static("upstream")),
+            url,
+            in_flight: AtomicUsize::new(0),
+            idle: std::iter::repeat_with(Mutex::default).take(workers).collect(),
+        }
+    }
+
+    fn load(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// An idle connection of this worker's, the one used last: the others may then grow old and close.
+    #[must_use]
+    pub fn take_idle(&self, worker: usize) -> Option<Connection> {
+        let mut idle = self.idle.get(worker)?.lock();
+        let place = idle.iter().rposition(|idle| idle.connection.is_ready())?;
+        Some(idle.remove(place).connection)
+    }
+
+    /// Keeps a connection whose request and response both ended cleanly (hardening r33).
+    pub fn keep(&self, worker: usize, connection: Connection) {
+        if connection.is_closed() {
+            return;
+        }
+        if let Some(idle) = self.idle.get(worker) {
+            let mut idle = idle.lock();
+            if idle.len() < MAX_IDLE {
+                idle.push(Idle { connection, since: Instant::now() });
+            }
+        }
+    }
+
+    /// Counts a request to this endpoint, for balancing.
+    pub fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is over.
+    pub fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn authority(host: &str, port: u16, default: u16) -> String {
+    if port == default { host.to_owned() } else { format!("{host}:{port}") }
+}
+
+/// A request in flight to an upstream; its place is given back when this is dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    upstream: Arc<Upstream>,
+}
+
+impl InFlight {
+    /// The upstream.
+    #[must_use]
+    pub const fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.upstream.metrics.in_flight(-1);
+    }
+}
