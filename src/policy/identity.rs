@@ -36,7 +36,9 @@ impl AuthMethod {
     }
 }
 
-/// 1 to 256 bytes of 0x20-0x7E: text that is one header value and cannot end it.
+/// 1 to 256 bytes of 0x20-0x7E, no space at either end: text that is one header value and cannot end it.
+///
+/// Spaces around a value are not part of it (RFC 9110 §5.5): the upstream would read ` admin` as `admin`, somebody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderText(HeaderValue);
 
@@ -44,12 +46,13 @@ impl HeaderText {
     /// The longest text, in bytes.
     pub const MAX: usize = 256;
 
-    /// `None` when the text is empty, too long, or holds a byte outside 0x20-0x7E.
+    /// `None` when the text is empty, too long, holds a byte outside 0x20-0x7E, or begins or ends with a space.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let fits = (1..=Self::MAX).contains(&text.len());
         let printable = text.bytes().all(|b| (0x20..=0x7e).contains(&b));
-        (fits && printable).then(|| HeaderValue::from_str(text).ok().map(Self))?
+        let bare = !text.starts_with(' ') && !text.ends_with(' ');
+        (fits && printable && bare).then(|| HeaderValue::from_str(text).ok().map(Self))?
     }
 
     /// As [`Self::new`], for an item of a comma-joined list: no comma either.

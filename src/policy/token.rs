@@ -26,6 +26,63 @@ pub enum Algorithm {
     HS512,
 }
 
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 13] = [
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::ES512,
+        Self::EdDSA,
+        Self::HS256,
+        Self::HS384,
+        Self::HS512,
+    ];
+
+    /// The `alg` of a token or key, and the name in config.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::ES512 => "ES512",
+            Self::EdDSA => "EdDSA",
+            Self::HS256 => "HS256",
+            Self::HS384 => "HS384",
+            Self::HS512 => "HS512",
+        }
+    }
+
+    /// The algorithm of that exact name. `none` is no algorithm, however it is spelled.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
+    /// Whether it is keyed by a shared secret (HS*), not by an issuer's public key.
+    #[must_use]
+    pub const fn is_symmetric(self) -> bool {
+        match self {
+            Self::HS256 | Self::HS384 | Self::HS512 => true,
+            Self::RS256 | Self::RS384 | Self::RS512 => false,
+            Self::PS256 | Self::PS384 | Self::PS512 => false,
+            Self::ES256 | Self::ES384 | Self::ES512 => false,
+            Self::EdDSA => false,
+        }
+    }
+}
+
 /// What one issuer's tokens must be, and what is read from them. Two equal values accept the same tokens as the same callers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenRules {

@@ -1,0 +1,109 @@
+//! Whether a token holds under an issuer's rules: its signature, then its claims (RFC 7519 §7.2, RFC 8725).
+//! Depends on `policy::token`.
+
+use serde_json::{Map, Value};
+
+use super::claims;
+use super::jws::Unverified;
+use super::key_set::KeySet;
+use crate::policy::token::{TokenFault, TokenRules, VerifiedToken};
+
+/// The latest time that is taken, in seconds: beyond 2^53 not every reader of JSON sees the same number (RFC 8259 §6).
+const MAX_TIME_S: i64 = 1 << 53;
+
+/// Most audiences of a token.
+const MAX_AUDIENCES: usize = 256;
+
+/// Judges `token` by `rules` with `keys`, all but its time. `credential` is the digest that the identity carries.
+///
+/// The cheap and decisive comes first: an algorithm that is not allowed reaches no key, a token that no key signed has
+/// none of its claims read.
+///
+/// # Errors
+/// The first [`TokenFault`]. After [`TokenFault::UnknownKey`] newer keys may help.
+pub fn verify(
+    token: &Unverified<'_>,
+    rules: &TokenRules,
+    keys: &KeySet,
+    credential: u128,
+) -> Result<VerifiedToken, TokenFault> {
+    if !rules.algorithms.contains(&token.algorithm()) {
+        return Err(TokenFault::AlgorithmNotAllowed);
+    }
+    keys.check(token.algorithm(), token.kid(), token.signing_input(), token.signature())?;
+
+    let claims = token.claims();
+    if token.issuer() != rules.issuer.as_deref() {
+        return Err(TokenFault::UnknownIssuer);
+    }
+    let audiences = audiences(claims)?;
+    if !rules.audiences.is_empty()
+        && !rules
+            .audiences
+            .iter()
+            .any(|own| audiences.iter().any(|aud| **aud == **own))
+    {
+        return Err(TokenFault::WrongAudience);
+    }
+    let exp = time(claims, "exp", TokenFault::BadExpiry)?.ok_or(TokenFault::BadExpiry)?;
+    let nbf = time(claims, "nbf", TokenFault::BadTime)?;
+    let iat = time(claims, "iat", TokenFault::BadTime)?;
+    if rules.max_lifetime_s > 0 && exp - iat.ok_or(TokenFault::BadTime)? > rules.max_lifetime_s {
+        return Err(TokenFault::LivesTooLong);
+    }
+    if !rules
+        .required_claims
+        .iter()
+        .all(|(path, rule)| rule.holds(path.find(claims)))
+    {
+        return Err(TokenFault::ClaimMismatch);
+    }
+    let jti = match claims.get("jti") {
+        None => None,
+        Some(Value::String(id)) => Some(id.as_str().into()),
+        Some(_) => return Err(TokenFault::BadClaim),
+    };
+    Ok(VerifiedToken {
+        identity: claims::identity(claims, rules, credential)?.into(),
+        exp,
+        nbf,
+        iat,
+        jti,
+        audiences,
+        kept_claims: rules
+            .kept_claims
+            .iter()
+            .map(|path| path.find(claims).cloned())
+            .collect(),
+        leeway_s: rules.leeway_s,
+    })
+}
+
+/// RFC 7519 §4.1.3: one string or a list of them.
+fn audiences(claims: &Map<String, Value>) -> Result<Vec<Box<str>>, TokenFault> {
+    let items = match claims.get("aud") {
+        None => return Ok(Vec::new()),
+        Some(Value::String(one)) => return Ok(vec![one.as_str().into()]),
+        Some(Value::Array(items)) if items.len() <= MAX_AUDIENCES => items,
+        Some(_) => return Err(TokenFault::BadClaim),
+    };
+    items
+        .iter()
+        .map(|item| item.as_str().map(Box::from).ok_or(TokenFault::BadClaim))
+        .collect()
+}
+
+/// A NumericDate (RFC 7519 §2), whole seconds. Present but anything else is refused, never taken for absent.
+fn time(claims: &Map<String, Value>, name: &str, fault: TokenFault) -> Result<Option<i64>, TokenFault> {
+    let Some(value) = claims.get(name) else {
+        return Ok(None);
+    };
+    let whole = value.as_i64().or_else(|| {
+        let seconds = value.as_f64()?;
+        (0.0..=MAX_TIME_S as f64).contains(&seconds).then_some(seconds as i64)
+    });
+    whole
+        .filter(|seconds| (0..=MAX_TIME_S).contains(seconds))
+        .map(Some)
+        .ok_or(fault)
+}
