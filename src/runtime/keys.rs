@@ -4,10 +4,10 @@
 //! (401). An unknown key id buys one fetch for all who wait, at most one in [`REFETCH_PAUSE`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use quick_cache::sync::Cache;
 use tokio::sync::{Notify, watch};
@@ -16,7 +16,7 @@ use crate::compile::{IssuerSpec, KeySource};
 use crate::observe::metrics::IssuerMetrics;
 use crate::policy::authn::jwt::{KeySet, Unverified, verify};
 use crate::policy::digest::SecretDigest;
-use crate::policy::token::{TokenFault, VerifiedToken};
+use crate::policy::token::{Algorithm, TokenFault, VerifiedToken};
 
 use super::clock::Clock;
 
@@ -32,8 +32,7 @@ pub struct Keys {
     spec: IssuerSpec,
     metrics: IssuerMetrics,
     clock: Clock,
-    /// `None` until the first good fetch of an issuer that has a JWKS.
-    live: ArcSwapOption<Live>,
+    live: ArcSwap<Live>,
     /// Counts finished fetches, good or bad.
     fetches: watch::Sender<u64>,
     fetching: AtomicBool,
@@ -48,9 +47,31 @@ struct Live {
     keys: KeySet,
     /// Of the document; the same document keeps its verified tokens.
     digest: Option<SecretDigest>,
-    /// When the issuer last confirmed them.
-    confirmed_ns: std::sync::atomic::AtomicU64,
-    verified: Cache<Box<str>, Arc<VerifiedToken>, TokenWeight>,
+    /// When the issuer last confirmed them; 0: it was never reached.
+    confirmed_ns: AtomicU64,
+    verified: Cache<Box<str>, Known, TokenWeight>,
+}
+
+/// A token that was verified.
+#[derive(Clone)]
+struct Known {
+    token: Arc<VerifiedToken>,
+    /// With a secret of the config.
+    symmetric: bool,
+}
+
+impl Live {
+    fn new(mut keys: KeySet, digest: Option<SecretDigest>, confirmed_ns: u64, spec: &IssuerSpec) -> Self {
+        let secrets: Vec<&[u8]> = spec.secrets.iter().map(|secret| secret.expose().as_bytes()).collect();
+        keys.add_secrets(&secrets);
+        let tokens = usize::try_from(CACHED_TOKEN_BYTES / 2048).unwrap_or(8192);
+        Self {
+            keys,
+            digest,
+            confirmed_ns: AtomicU64::new(confirmed_ns),
+            verified: Cache::with_weighter(tokens, CACHED_TOKEN_BYTES, TokenWeight),
+        }
+    }
 }
 
 impl std::fmt::Debug for Live {
@@ -62,8 +83,8 @@ impl std::fmt::Debug for Live {
 #[derive(Debug, Clone)]
 struct TokenWeight;
 
-impl quick_cache::Weighter<Box<str>, Arc<VerifiedToken>> for TokenWeight {
-    fn weight(&self, token: &Box<str>, _verified: &Arc<VerifiedToken>) -> u64 {
+impl quick_cache::Weighter<Box<str>, Known> for TokenWeight {
+    fn weight(&self, token: &Box<str>, _verified: &Known) -> u64 {
         1024 + u64::try_from(token.len()).unwrap_or(u64::MAX / 2)
     }
 }
@@ -88,25 +109,23 @@ pub struct KeysStatus {
 }
 
 impl Keys {
-    /// Ready at once for an issuer that has only secrets; else empty until [`Self::publish`].
+    /// Ready at once for tokens signed with a secret; for others with the first [`Self::publish`].
     #[must_use]
     pub fn new(spec: IssuerSpec, metrics: IssuerMetrics, clock: Clock) -> Self {
         let pause = Quota::with_period(REFETCH_PAUSE).unwrap_or(Quota::per_hour(std::num::NonZeroU32::MIN));
-        let keys = Self {
+        let live = Live::new(KeySet::default(), None, 0, &spec);
+        metrics.keys(live.keys.len());
+        Self {
+            spec,
             metrics,
             clock,
-            live: ArcSwapOption::empty(),
+            live: ArcSwap::from_pointee(live),
             fetches: watch::Sender::new(0),
             fetching: AtomicBool::new(false),
             wanted: Notify::new(),
             refetches: RateLimiter::direct(pause),
             last_error: ArcSwap::default(),
-            spec,
-        };
-        if keys.spec.source == KeySource::None {
-            keys.install(KeySet::default(), None);
         }
-        keys
     }
 
     /// What these keys are of.
@@ -125,28 +144,35 @@ impl Keys {
     #[must_use]
     pub fn known(&self, token: &str) -> Option<Arc<VerifiedToken>> {
         let live = self.live.load();
-        let live = live.as_ref()?;
-        if self.is_stale(live) { None } else { live.verified.get(token) }
+        let known = live.verified.get(token)?;
+        (known.symmetric || !self.is_stale(&live)).then_some(known.token)
     }
 
     /// Judges a token by the keys at hand.
     #[must_use]
     pub fn judge(&self, token: &str, parsed: &Unverified<'_>) -> Judged {
         let live = self.live.load();
-        let Some(live) = live.as_ref() else { return Judged::Fetch(TokenFault::KeysUnavailable) };
-        if self.is_stale(live) {
+        // Secrets are the config's own: no fetch can change what they say.
+        let symmetric = parsed.algorithm().is_some_and(Algorithm::is_symmetric);
+        if !symmetric && self.is_stale(&live) {
             return Judged::Fetch(TokenFault::KeysUnavailable);
         }
         let credential = SecretDigest::of(token.as_bytes()).half();
         match verify(parsed, &self.spec.rules, &live.keys, credential) {
             Ok(verified) => {
                 let verified = Arc::new(verified);
-                live.verified.insert(token.into(), verified.clone());
+                live.verified.insert(token.into(), Known { token: verified.clone(), symmetric });
                 Judged::Known(Ok(verified))
             }
-            Err(TokenFault::UnknownKey) if self.is_fetched() => Judged::Fetch(TokenFault::UnknownKey),
+            Err(fault) if !symmetric && self.may_be_healed(fault, parsed) => Judged::Fetch(fault),
             Err(fault) => Judged::Known(Err(fault)),
         }
+    }
+
+    /// Whether newer keys could accept the token: its key is unknown, or it names none and none at hand fits.
+    fn may_be_healed(&self, fault: TokenFault, parsed: &Unverified<'_>) -> bool {
+        let rotated = fault == TokenFault::UnknownKey || (fault == TokenFault::BadSignature && parsed.kid().is_none());
+        rotated && self.is_fetched()
     }
 
     /// Waits for the fetch that may change a judgement, asking for one if that is allowed now. `false`: there is none to wait for.
@@ -155,7 +181,8 @@ impl Keys {
         fetches.mark_unchanged();
         let first = *fetches.borrow() == 0;
         let under_way = self.fetching.load(Ordering::Acquire);
-        let asked = fault == TokenFault::UnknownKey && !under_way && self.refetches.check().is_ok();
+        // An issuer that cannot be reached is asked again by the refresher, in its own time.
+        let asked = fault != TokenFault::KeysUnavailable && !under_way && self.refetches.check().is_ok();
         if asked {
             self.wanted.notify_one();
         }
@@ -175,9 +202,18 @@ impl Keys {
         self.spec.source != KeySource::None
     }
 
+    /// Whether nobody can say any more what the issuer's keys are.
     fn is_stale(&self, live: &Live) -> bool {
-        let age = Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(live.confirmed_ns.load(Ordering::Relaxed)));
-        matches!(self.spec.source, KeySource::Url(_)) && age > self.spec.max_stale
+        match (&self.spec.source, live.confirmed_ns.load(Ordering::Relaxed)) {
+            (KeySource::None, _) => false,
+            (KeySource::Url(_) | KeySource::File(_), 0) => true,
+            (KeySource::File(_), _) => false,
+            (KeySource::Url(_), confirmed) => self.since(confirmed) > self.spec.max_stale,
+        }
+    }
+
+    fn since(&self, then_ns: u64) -> Duration {
+        Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(then_ns))
     }
 
     /// Says that a fetch begins; the refresher's alone.
@@ -196,36 +232,25 @@ impl Keys {
     }
 
     fn take(&self, document: &[u8]) -> Result<(), String> {
+        let now_ns = self.clock.monotonic_ns();
         let digest = SecretDigest::of(document);
-        if let Some(live) = self.live.load().as_ref()
-            && live.digest == Some(digest)
-        {
-            live.confirmed_ns.store(self.clock.monotonic_ns(), Ordering::Relaxed);
+        let live = self.live.load();
+        if live.digest == Some(digest) {
+            live.confirmed_ns.store(now_ns, Ordering::Relaxed);
             return Ok(());
         }
         let (keys, skipped) = KeySet::from_jwks(document).map_err(|error| error.to_string())?;
         for key in skipped {
             tracing::warn!(issuer = %self.spec.rules.name, key = %key, "JWKS key skipped");
         }
-        if keys.is_empty() && self.live.load().is_some() {
+        if keys.is_empty() && live.digest.is_some() {
             // An empty set in place of a good one is an issuer that is broken, not one without keys.
             return Err("the JWKS holds no usable key; the last good keys are kept".to_owned());
         }
-        self.install(keys, Some(digest));
+        let live = Live::new(keys, Some(digest), now_ns, &self.spec);
+        self.metrics.keys(live.keys.len());
+        self.live.store(Arc::new(live));
         Ok(())
-    }
-
-    fn install(&self, mut keys: KeySet, digest: Option<SecretDigest>) {
-        let secrets: Vec<&[u8]> = self.spec.secrets.iter().map(|secret| secret.expose().as_bytes()).collect();
-        keys.add_secrets(&secrets);
-        self.metrics.keys(keys.len());
-        let estimated_tokens = usize::try_from(CACHED_TOKEN_BYTES / 2048).unwrap_or(8192);
-        self.live.store(Some(Arc::new(Live {
-            keys,
-            digest,
-            confirmed_ns: std::sync::atomic::AtomicU64::new(self.clock.monotonic_ns()),
-            verified: Cache::with_weighter(estimated_tokens, CACHED_TOKEN_BYTES, TokenWeight),
-        })));
     }
 
     /// Waits until an unknown key id asks for a fetch.
@@ -241,9 +266,8 @@ impl Keys {
     }
 
     fn age(&self) -> Option<Duration> {
-        let live = self.live.load();
-        let confirmed = live.as_ref()?.confirmed_ns.load(Ordering::Relaxed);
-        Some(Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(confirmed)))
+        let confirmed = self.live.load().confirmed_ns.load(Ordering::Relaxed);
+        (confirmed > 0).then(|| self.since(confirmed))
     }
 
     /// What the status page shows.
@@ -252,7 +276,7 @@ impl Keys {
         let error = self.last_error.load();
         KeysStatus {
             name: self.spec.rules.name.clone(),
-            keys: self.live.load().as_ref().map(|live| live.keys.kids()).unwrap_or_default(),
+            keys: self.live.load().keys.kids().into_iter().map(str::to_owned).collect(),
             age: self.age(),
             last_error: (!error.is_empty()).then(|| error.to_string()),
         }

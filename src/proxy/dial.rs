@@ -1,0 +1,66 @@
+//! A new connection to an endpoint: TCP, TLS where it is `https://`, and HTTP/1.1 on it.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::config::model::Endpoint as Url;
+use crate::runtime::upstream::{Connection, Endpoint};
+
+/// Connects, within `timeout` in all.
+///
+/// # Errors
+/// Why it could not.
+pub async fn dial(endpoint: &Endpoint, timeout: Duration, preserve_case: bool) -> io::Result<Connection> {
+    let dialing = async {
+        match &endpoint.url {
+            Url::Http { host, port } => handshake(tcp(host, *port).await?, preserve_case).await,
+            Url::Https { host, port } => {
+                let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
+                let stream = tls()?.connect(name, tcp(host, *port).await?).await?;
+                handshake(stream, preserve_case).await
+            }
+            Url::Unix(path) => handshake(tokio::net::UnixStream::connect(path).await?, preserve_case).await,
+        }
+    };
+    tokio::time::timeout(timeout, dialing).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn handshake<S>(stream: S, preserve_case: bool) -> io::Result<Connection>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .preserve_header_case(preserve_case)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    // Ends with the connection; its errors are told to the request that it carries.
+    tokio::spawn(async move {
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(sender)
+}
+
+/// TLS as the system trusts it; made once.
+fn tls() -> io::Result<TlsConnector> {
+    static TLS: OnceLock<TlsConnector> = OnceLock::new();
+    if let Some(tls) = TLS.get() {
+        return Ok(tls.clone());
+    }
+    let config = rustls_platform_verifier::ConfigVerifierExt::with_platform_verifier().map_err(io::Error::other)?;
+    let tls = TlsConnector::from(Arc::<rustls::ClientConfig>::new(config));
+    Ok(TLS.get_or_init(|| tls).clone())
+}

@@ -1,0 +1,284 @@
+//! What is told of a request, gathered on its way and written once, when its response has ended: metrics and the access line.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+
+use crate::config::model::LogFormat;
+use crate::observe::access_log::AccessLine;
+use crate::observe::{Decision, Format};
+use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
+use crate::policy::denial::{Code, Denial, Tells};
+use crate::policy::facts::Now;
+use crate::policy::identity::{AuthMethod, HeaderText, Identity};
+use crate::policy::route::Route;
+use crate::policy::verdict::{Effect, Verdict};
+use crate::runtime::request_body::Progress;
+use crate::runtime::snapshot::Snapshot;
+use crate::runtime::upstream::Upstream;
+
+use super::connection::Client;
+use super::forward::ForwardError;
+use super::head_guard::Exchange;
+
+/// A request under way. Written when dropped, which the response's body sees to.
+pub struct Record {
+    /// The connection.
+    pub client: Arc<Client>,
+    /// The config that the request began with.
+    pub snapshot: Arc<Snapshot>,
+    /// When its head had come.
+    pub now: Now,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Its id, the client's or ours.
+    pub request_id: HeaderValue,
+    /// Bytes of the response's body so far.
+    pub bytes_out: Arc<AtomicU64>,
+    /// How far the request's body came; `None`: it had none.
+    pub progress: Option<Arc<Progress>>,
+    /// Bytes that a tunnel took from the client.
+    pub tunnel_in: u64,
+    /// A stranger said where the request comes from, and was not believed.
+    untrusted_forwarding: bool,
+    method: Method,
+    target: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    status: StatusCode,
+    route: Option<usize>,
+    auth_method: AuthMethod,
+    decision: Decision,
+    reason: Option<&'static str>,
+    detail: Option<&'static str>,
+    permitted: Option<bool>,
+    judged: bool,
+    identity: Option<Arc<Identity>>,
+    limit: Option<Arc<str>>,
+    upstream: Option<(Arc<Upstream>, usize)>,
+    upstream_ns: Option<u64>,
+    overhead_ns: u64,
+    /// Tells the guard when the exchange has ended.
+    _exchange: Exchange,
+}
+
+impl Record {
+    /// Begins with what the head says.
+    #[must_use]
+    pub fn begin(client: &Arc<Client>, snapshot: Arc<Snapshot>, parts: &Parts, exchange: Exchange) -> Box<Self> {
+        let gateway = &client.worker.gateway;
+        let listener = client.admitted.listener.index;
+        let trust = snapshot.policy.listeners.get(listener).map(|(trust, _)| trust);
+        let peer = client.admitted.peer;
+        let stranger = Origin { peer, peer_trusted: false, client: peer };
+        let origin = trust.map_or(stranger, |trust| trust.origin(peer, &parts.headers));
+        let log = &snapshot.config.log;
+        gateway.metrics.requests_in_flight(1);
+        Box::new(Self {
+            now: gateway.clock.now(),
+            origin,
+            request_id: request_id(&snapshot, parts),
+            bytes_out: Arc::new(AtomicU64::new(0)),
+            progress: None,
+            tunnel_in: 0,
+            untrusted_forwarding: !origin.peer_trusted && says_where_from(&parts.headers),
+            method: parts.method.clone(),
+            target: parts.uri.clone(),
+            version: parts.version,
+            host: parts.headers.get(header::HOST).cloned(),
+            user_agent: log.user_agent.then(|| parts.headers.get(header::USER_AGENT).cloned()).flatten(),
+            status: StatusCode::OK,
+            route: None,
+            auth_method: AuthMethod::None,
+            decision: Decision::Deny,
+            reason: None,
+            detail: None,
+            permitted: None,
+            judged: false,
+            identity: None,
+            limit: None,
+            upstream: None,
+            upstream_ns: None,
+            overhead_ns: 0,
+            client: client.clone(),
+            snapshot,
+            _exchange: exchange,
+        })
+    }
+
+    /// The judge has spoken.
+    pub fn judged(&mut self, route: &Route, verdict: &Verdict<'_>) {
+        self.route = Some(route.index);
+        self.auth_method = verdict.method;
+        self.identity.clone_from(&verdict.identity);
+        self.permitted = verdict.permitted;
+        self.judged = true;
+        self.decision = match verdict.effect {
+            Effect::Permit(_) => Decision::Allow,
+            Effect::Denial(_) => Decision::Deny,
+        };
+    }
+
+    /// The request is refused.
+    pub fn denied(&mut self, denial: &Denial, route: Option<&Route>) {
+        self.route = route.map(|route| route.index);
+        self.decision = Decision::Deny;
+        self.reason = Some(denial.code.name());
+        self.detail = Some(denial.detail);
+        if let Tells::RetryAfter { limit, .. } = &denial.tells {
+            self.limit = Some(limit.clone());
+        }
+    }
+
+    /// An endpoint was chosen.
+    pub fn sent_to(&mut self, upstream: &Arc<Upstream>, endpoint: usize) {
+        self.upstream = Some((upstream.clone(), endpoint));
+    }
+
+    /// The upstream took so long, whether it answered or not.
+    pub fn waited(&mut self, upstream_ns: u64) {
+        self.upstream_ns = Some(upstream_ns);
+    }
+
+    /// The request was allowed, and could not be forwarded.
+    pub fn failed(&mut self, error: &ForwardError) {
+        self.reason = Some(error.name());
+        self.detail = Some(error.detail());
+    }
+
+    /// The response's head goes out.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = status;
+        let elapsed = self.elapsed_ns();
+        self.overhead_ns = elapsed.saturating_sub(self.upstream_ns.unwrap_or(0));
+    }
+
+    /// Nanoseconds since the head had come.
+    #[must_use]
+    pub fn elapsed_ns(&self) -> u64 {
+        self.client.worker.gateway.clock.monotonic_ns().saturating_sub(self.now.monotonic_ns)
+    }
+
+    fn measure(&self, elapsed_ns: u64) {
+        let metrics = &self.client.worker.gateway.metrics;
+        metrics.requests_in_flight(-1);
+        if self.untrusted_forwarding {
+            self.client.admitted.listener.metrics.untrusted_forwarding();
+        }
+        let route = self.snapshot.route_metrics(self.route);
+        route.request(&self.method, self.status);
+        route.duration(Duration::from_nanos(elapsed_ns));
+        route.overhead(Duration::from_nanos(self.overhead_ns));
+        if self.judged {
+            let reason = if self.decision == Decision::Allow { None } else { self.reason };
+            route.decision(self.auth_method, self.decision, reason);
+            if let Some(permitted) = self.permitted {
+                route.permission(permitted);
+            }
+        }
+        if let (Some((upstream, _)), Some(upstream_ns)) = (&self.upstream, self.upstream_ns) {
+            upstream.metrics.duration(Duration::from_nanos(upstream_ns));
+        }
+    }
+
+    fn write(&self, elapsed_ns: u64) {
+        let gateway = &self.client.worker.gateway;
+        let route = self.route.and_then(|place| self.snapshot.policy.routes.get(place));
+        let wanted = route.map_or(self.snapshot.config.log.access, |route| route.access_log);
+        if !wanted {
+            return;
+        }
+        let identity = self.identity.as_deref();
+        let endpoint = self.upstream.as_ref().and_then(|(upstream, place)| upstream.endpoints.get(*place));
+        let line = AccessLine {
+            time_ms: gateway.clock.unix_ms(),
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            listener: &self.client.admitted.listener.config.name,
+            protocol: protocol(self.version),
+            host: self.host.as_ref().map(HeaderValue::as_bytes),
+            route: route.map(|route| &*route.name),
+            method: Some(self.method.as_str()),
+            path: Some(self.target.path().as_bytes()),
+            status: self.status,
+            bytes_in: self.progress.as_ref().map_or(self.tunnel_in, |progress| progress.bytes()),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            duration: Duration::from_nanos(elapsed_ns),
+            upstream_duration: self.upstream_ns.map(Duration::from_nanos),
+            client_ip: Some(self.origin.client),
+            auth_mode: route.map(|route| &*route.mode),
+            auth_method: self.judged.then_some(self.auth_method),
+            decision: Some(self.decision),
+            reason: self.reason,
+            detail: self.detail,
+            user_id: identity.map(|identity| identity.user.as_str()),
+            acting_for: identity.and_then(|identity| identity.acting_for.as_ref()).map(HeaderText::as_str),
+            client_id: identity.and_then(|identity| identity.client.as_ref()).map(HeaderText::as_str),
+            key_id: identity.and_then(|identity| identity.key_id.as_deref()),
+            issuer: identity.and_then(|identity| identity.issuer.as_deref()),
+            tenant: identity.and_then(|identity| identity.tenant.as_ref()).map(HeaderText::as_str),
+            scopes: identity.map_or(&[][..], |identity| &identity.scopes),
+            limit: self.limit.as_deref(),
+            upstream: self.upstream.as_ref().map(|(upstream, _)| &*upstream.spec.name),
+            endpoint: endpoint.map(|endpoint| &*endpoint.name),
+            user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
+            ..AccessLine::default()
+        };
+        let format = match self.snapshot.config.log.format {
+            LogFormat::Json => Format::Json,
+            LogFormat::Text => Format::Text,
+        };
+        self.client.worker.lines.write(|out| line.write(format, out));
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let elapsed_ns = self.elapsed_ns();
+        self.measure(elapsed_ns);
+        self.write(elapsed_ns);
+    }
+}
+
+/// A client's own id is kept when it is one and sound; else it is a UUIDv7 (RFC 9562), which sorts by time.
+fn request_id(snapshot: &Snapshot, parts: &Parts) -> HeaderValue {
+    let name = snapshot.policy.headers.request_id.as_ref();
+    let mut own = name.into_iter().flat_map(|name| parts.headers.get_all(name));
+    if let (Some(id), None) = (own.next(), own.next())
+        && is_sound_id(id.as_bytes())
+    {
+        return id.clone();
+    }
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let text = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+fn says_where_from(headers: &HeaderMap) -> bool {
+    [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].iter().any(|name| headers.contains_key(name))
+}
+
+fn is_sound_id(id: &[u8]) -> bool {
+    (1..=128).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-'))
+}
+
+const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _http_1_1 => "HTTP/1.1",
+    }
+}
+
+/// Whether a refusal closes the connection: what follows on it cannot be trusted, or nobody reads it.
+#[must_use]
+pub const fn closes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MalformedRequest | Code::RequestTimeout | Code::TargetTooLong | Code::HeadTooLarge | Code::NotImplemented | Code::BodyTooLarge
+    )
+}

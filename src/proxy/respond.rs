@@ -1,0 +1,179 @@
+//! Answers: refusals and failures as the contract words them, and the last touch to what the upstream answered.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::policy::denial::{Challenge, Denial, Tells};
+use crate::policy::route::Route;
+use crate::policy::verdict::Allowances;
+
+use super::forward::ForwardError;
+use super::record::{Record, closes};
+use super::response_body::{FromUpstream, ResponseBody};
+use super::tunnel::Tunnel;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The upstream's answer, ready for the client but for the gateway's own headers.
+pub struct Answer {
+    /// Its head; hop-by-hop headers are off.
+    pub head: http::response::Parts,
+    /// Its body.
+    pub body: AnswerBody,
+}
+
+/// What follows the head.
+pub enum AnswerBody {
+    /// The upstream's body.
+    Stream(FromUpstream),
+    /// Nothing: the connection becomes a tunnel.
+    Tunnel(Tunnel),
+}
+
+/// Passes the upstream's answer on.
+pub fn forwarded(
+    mut record: Box<Record>,
+    answer: Answer,
+    route: &Route,
+    allowances: &Allowances<'_>,
+) -> Response<ResponseBody> {
+    let Answer { mut head, body } = answer;
+    for name in &route.headers.response_remove {
+        head.headers.remove(name);
+    }
+    for (name, value) in &route.headers.response_set {
+        head.headers.insert(name.clone(), value.clone());
+    }
+    announce(&mut head.headers, allowances);
+    identify(&mut head.headers, &record);
+    record.answered(head.status);
+    let body = match body {
+        AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream),
+        AnswerBody::Tunnel(tunnel) => {
+            record.client.heads.settle_upgrade(true);
+            tunnel.start(record);
+            ResponseBody::none()
+        }
+    };
+    Response::from_parts(head, body)
+}
+
+/// Refuses the request.
+pub fn denial(
+    mut record: Box<Record>,
+    denial: Denial,
+    route: Option<&Route>,
+    allowances: &Allowances<'_>,
+) -> Response<ResponseBody> {
+    record.denied(&denial, route);
+    let mut headers = HeaderMap::with_capacity(8);
+    match &denial.tells {
+        Tells::Nothing => {}
+        Tells::Allow(methods) => set(&mut headers, header::ALLOW, methods),
+        Tells::Challenge(challenge) => set(&mut headers, header::WWW_AUTHENTICATE, &challenge_text(challenge)),
+        Tells::RetryAfter { seconds, .. } => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
+        }
+    }
+    if closes(denial.code) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let code = denial.code;
+    own(record, code.status(), code.name(), code.description(), headers, route, allowances)
+}
+
+/// The request was allowed, and could not be forwarded.
+pub fn failure(
+    mut record: Box<Record>,
+    error: ForwardError,
+    route: &Route,
+    allowances: &Allowances<'_>,
+) -> Response<ResponseBody> {
+    record.failed(&error);
+    let mut headers = HeaderMap::with_capacity(8);
+    if error.is_clients() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    own(record, error.status(), error.name(), error.description(), headers, Some(route), allowances)
+}
+
+/// An answer of the gateway's own. `code` and `description` are ours and need no escaping; the id is of sound characters.
+fn own(
+    mut record: Box<Record>,
+    status: StatusCode,
+    code: &str,
+    description: &str,
+    mut headers: HeaderMap,
+    route: Option<&Route>,
+    allowances: &Allowances<'_>,
+) -> Response<ResponseBody> {
+    let id = record.request_id.to_str().unwrap_or_default();
+    let text = format!("{{\"error\":\"{code}\",\"error_description\":\"{description}\",\"request_id\":\"{id}\"}}\n");
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in route.into_iter().flat_map(|route| &route.headers.response_set) {
+        headers.insert(name.clone(), value.clone());
+    }
+    announce(&mut headers, allowances);
+    identify(&mut headers, &record);
+    record.answered(status);
+    let mut response = Response::new(ResponseBody::own(record, Bytes::from(text)));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// RFC 6750 §3. Descriptions and scopes hold no quote and no backslash: ours, or judged at compile time.
+fn challenge_text(challenge: &Challenge) -> String {
+    match challenge {
+        Challenge::Bearer => "Bearer realm=\"gateway\"".to_owned(),
+        Challenge::InvalidToken(description) => {
+            format!("Bearer realm=\"gateway\", error=\"invalid_token\", error_description=\"{description}\"")
+        }
+        Challenge::Scope(scope) => format!("Bearer realm=\"gateway\", error=\"insufficient_scope\", scope=\"{scope}\""),
+        Challenge::ApiKey => "ApiKey realm=\"gateway\"".to_owned(),
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}
+
+/// The response carries the id that the request went by, whatever the upstream said.
+fn identify(headers: &mut HeaderMap, record: &Record) {
+    if let Some(name) = &record.snapshot.policy.headers.request_id {
+        headers.insert(name.clone(), record.request_id.clone());
+    }
+}
+
+/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10): what was allowed, and what is left.
+fn announce(headers: &mut HeaderMap, allowances: &Allowances<'_>) {
+    let mut announced = allowances.iter().filter(|allowance| allowance.limit.announce);
+    let Some(first) = announced.next() else { return };
+    let mut left = String::with_capacity(48);
+    let mut policies = None;
+    item(&mut left, first);
+    for allowance in announced {
+        left.push_str(", ");
+        item(&mut left, allowance);
+        let policies = policies.get_or_insert_with(|| first.plan.policy.as_bytes().to_vec());
+        policies.extend_from_slice(b", ");
+        policies.extend_from_slice(allowance.plan.policy.as_bytes());
+    }
+    let policy = policies.and_then(|policies| HeaderValue::try_from(policies).ok());
+    headers.insert(RATE_LIMIT_POLICY, policy.unwrap_or_else(|| first.plan.policy.clone()));
+    if let Ok(left) = HeaderValue::try_from(left) {
+        headers.insert(RATE_LIMIT, left);
+    }
+}
+
+fn item(text: &mut String, allowance: &crate::policy::verdict::Allowance<'_>) {
+    use std::fmt::Write as _;
+    let left = allowance.left;
+    // Writing to a String cannot fail.
+    let _ = write!(text, "\"{}\";r={};t={}", allowance.limit.name, left.remaining, left.reset_s);
+}

@@ -1,0 +1,167 @@
+//! A response body on its way to the client. When hyper drops it the exchange is over: the record is written, and the upstream's
+//! connection kept if it ended cleanly.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::runtime::upstream::{Connection, InFlight};
+
+use super::record::Record;
+
+/// A response body.
+pub struct ResponseBody {
+    source: Source,
+    bytes_out: Arc<AtomicU64>,
+    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done.
+    _record: Option<Box<Record>>,
+}
+
+enum Source {
+    /// The gateway's own answer.
+    Own(Option<Bytes>),
+    /// The upstream's, with what is given back at its end.
+    Upstream(Box<FromUpstream>),
+}
+
+/// What comes from the upstream.
+pub struct FromUpstream {
+    body: Incoming,
+    lease: Lease,
+    ended: bool,
+    /// `stream_idle_timeout`, armed while the upstream is waited for.
+    idle: Option<Idle>,
+}
+
+struct Idle {
+    timeout: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+/// The place in an upstream that a request holds, and its connection.
+pub struct Lease {
+    /// The place.
+    pub place: InFlight,
+    /// Which endpoint.
+    pub endpoint: usize,
+    /// Whose pool.
+    pub worker: usize,
+    /// The connection; `None`: it became a tunnel.
+    pub connection: Option<Connection>,
+}
+
+/// Why a response body ended early.
+#[derive(Debug)]
+pub enum StreamFault {
+    /// The upstream broke off.
+    Upstream(hyper::Error),
+    /// It was silent for longer than `stream_idle_timeout`.
+    Silent,
+}
+
+impl std::fmt::Display for StreamFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Upstream(error) => write!(f, "the upstream broke off: {error}"),
+            Self::Silent => f.write_str("the upstream was silent for too long"),
+        }
+    }
+}
+
+impl std::error::Error for StreamFault {}
+
+impl ResponseBody {
+    /// The gateway's own words.
+    #[must_use]
+    pub fn own(record: Box<Record>, text: Bytes) -> Self {
+        let source = Source::Own((!text.is_empty()).then_some(text));
+        Self { source, bytes_out: record.bytes_out.clone(), _record: Some(record) }
+    }
+
+    /// Nothing: a tunnel follows, which keeps the record.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { source: Source::Own(None), bytes_out: Arc::default(), _record: None }
+    }
+
+    /// The upstream's.
+    #[must_use]
+    pub fn upstream(record: Box<Record>, body: FromUpstream) -> Self {
+        Self { source: Source::Upstream(Box::new(body)), bytes_out: record.bytes_out.clone(), _record: Some(record) }
+    }
+}
+
+impl FromUpstream {
+    /// `idle_timeout` zero: it may be silent for as long as it likes.
+    #[must_use]
+    pub fn new(body: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
+        let idle = (!idle_timeout.is_zero()).then(|| Idle { timeout: idle_timeout, sleep: Box::pin(sleep(idle_timeout)) });
+        Self { body, lease, ended: false, idle }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            let Some(idle) = &mut self.idle else { return Poll::Pending };
+            ready!(idle.sleep.as_mut().poll(cx));
+            return Poll::Ready(Some(Err(StreamFault::Silent)));
+        };
+        if let Some(idle) = &mut self.idle {
+            let deadline = Instant::now() + idle.timeout;
+            idle.sleep.as_mut().reset(deadline);
+        }
+        self.ended = frame.is_none();
+        Poll::Ready(frame.map(|frame| frame.map_err(StreamFault::Upstream)))
+    }
+}
+
+impl Drop for FromUpstream {
+    fn drop(&mut self) {
+        let lease = &mut self.lease;
+        let Some(endpoint) = lease.place.upstream().endpoints.get(lease.endpoint) else { return };
+        endpoint.end();
+        if (self.ended || self.body.is_end_stream())
+            && let Some(connection) = lease.connection.take()
+        {
+            endpoint.keep(lease.worker, connection);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = StreamFault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.source {
+            Source::Own(text) => text.take().map(|text| Ok(Frame::data(text))),
+            Source::Upstream(body) => ready!(body.poll(cx)),
+        };
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            this.bytes_out.fetch_add(length, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(text) => text.is_none(),
+            Source::Upstream(body) => body.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Source::Upstream(body) => body.body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! After a 101: bytes both ways, untouched, until either side ends.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+
+use crate::runtime::gateway::Phase;
+
+use super::record::Record;
+use super::response_body::Lease;
+
+/// Two connections that are about to become one.
+pub struct Tunnel {
+    /// The client's.
+    pub client: OnUpgrade,
+    /// The upstream's.
+    pub upstream: OnUpgrade,
+    /// The upstream's place, held as long as the tunnel.
+    pub lease: Lease,
+}
+
+impl Tunnel {
+    /// Copies in a task of its own, which writes the record when both sides have ended.
+    pub fn start(self, mut record: Box<Record>) {
+        let worker = record.client.worker.clone();
+        let open = worker.gateway.connected();
+        let mut phase = worker.gateway.phase();
+        tokio::spawn(async move {
+            let Self { client, upstream, lease } = self;
+            if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
+                let mut client = Counted { io: TokioIo::new(client), read: Arc::default() };
+                let mut upstream = Counted { io: TokioIo::new(upstream), read: record.bytes_out.clone() };
+                let from_client = client.read.clone();
+                tokio::select! {
+                    // How a tunnel ends is its own protocol's affair.
+                    _ = copy_bidirectional(&mut client, &mut upstream) => {}
+                    _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
+                }
+                record.tunnel_in = from_client.load(Ordering::Relaxed);
+            }
+            if let Some(endpoint) = lease.place.upstream().endpoints.get(lease.endpoint) {
+                endpoint.end();
+            }
+            drop(record);
+            drop(open);
+        });
+    }
+}
+
+/// A side of the tunnel, and the bytes it brought.
+struct Counted {
+    io: TokioIo<Upgraded>,
+    read: Arc<AtomicU64>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        let came = u64::try_from(buf.filled().len() - before).unwrap_or(u64::MAX);
+        self.read.fetch_add(came, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
