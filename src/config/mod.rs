@@ -1,6 +1,120 @@
-//! What the operator wrote: `gateway.toml` as values ([`model`]), secrets kept out of sight ([`secret`]).
+//! What the operator wrote: `gateway.toml` → [`model::Config`], with all errors at once, each with its place.
 //!
-//! Imports nothing of the crate.
+//! Imports nothing of the crate. The way of a config: text → spanned tree (`document`), includes merged (`include`),
+//! each section read with a `cursor` (`read`), which replaces references (`reference`), looks up overrides
+//! (`environment`, `overrides`), converts values (`value`) and collects what is wrong (`error`); last, keys whose
+//! feature is not built are refused (`not_yet`).
 
+mod cursor;
+mod document;
+mod environment;
+mod error;
+mod include;
 pub mod model;
+mod not_yet;
+mod overrides;
+mod read;
+mod reader;
+mod reference;
 pub mod secret;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use environment::Environment;
+pub use error::{ConfigError, ConfigErrors, Location, Problems, Source, Sources, nearest};
+
+use cursor::Cursor;
+use environment::Variables;
+use model::Config;
+use reader::Reader;
+
+/// A config that holds, and what it was made of.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its values. Paths in it are joined to the config's folder.
+    pub config: Config,
+    /// Where each was written.
+    pub sources: Sources,
+    /// Files whose change changes the config: itself, includes, the overrides file (which may not exist yet),
+    /// `${file:}`s, JWKS files, certificates.
+    pub files: Vec<PathBuf>,
+    /// Folders in which a new file may be an include.
+    pub folders: Vec<PathBuf>,
+}
+
+/// Reads a config from its file, with its includes, its overrides file and the environment.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigErrors> {
+    let mut reader = reader_of(path, environment);
+    reader.is_file = true;
+    reader.files.push(path.to_owned());
+    match std::fs::read_to_string(path) {
+        Ok(text) => read_all(path, &text, reader),
+        Err(error) => {
+            let message = format!("the file cannot be read: {error}");
+            reader.problems.at("", message);
+            Err(reader.problems.into_errors())
+        }
+    }
+}
+
+/// Reads a config from memory; `name` stands for its file in errors, and its folder is where relative paths begin.
+/// There is no overrides file.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn load_text(
+    name: &Path,
+    text: &str,
+    environment: &Environment,
+) -> Result<Loaded, ConfigErrors> {
+    read_all(name, text, reader_of(name, environment))
+}
+
+fn reader_of<'e>(path: &Path, environment: &'e Environment) -> Reader<'e> {
+    Reader {
+        problems: Problems::new(Sources::new(Arc::from(path))),
+        variables: Variables::new(environment),
+        folder: path.parent().unwrap_or(Path::new("")).to_owned(),
+        files: Vec::new(),
+        folders: Vec::new(),
+        is_file: false,
+        overrides: BTreeMap::new(),
+    }
+}
+
+fn read_all(path: &Path, text: &str, mut reader: Reader<'_>) -> Result<Loaded, ConfigErrors> {
+    let Some(config) = read_values(path, text, &mut reader) else {
+        return Err(reader.problems.into_errors());
+    };
+    not_yet::refuse(&config, &mut reader.problems);
+    reader.variables.report_unused(&mut reader.problems);
+    Ok(Loaded {
+        sources: reader.problems.finish()?,
+        config,
+        files: reader.files,
+        folders: reader.folders,
+    })
+}
+
+/// The values of a config, which hold only if nothing was noted; none if a file of it could not be read at all.
+fn read_values(path: &Path, text: &str, reader: &mut Reader<'_>) -> Option<Config> {
+    let table = document::parse(&Arc::from(path), text, &mut reader.problems)?;
+    let mut t = Cursor::root(reader, table);
+    // What a file that cannot be read would have defined must not be called missing.
+    include::merge_all(&mut t).then(|| t.read(read::config))
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+mod tests;
