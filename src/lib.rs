@@ -1,4 +1,22 @@
-//! Gateway: an authenticating reverse proxy.
+//! Gateway: an authenticating reverse proxy. This is the map of the crate.
+//!
+//! ```text
+//! command            args → command → exit code
+//!   ├─ demo          the demo's world and script; knows nothing of the rest
+//!   ├─ admin         health, metrics, status
+//!   ├─ proxy         sockets and bytes; the path of one request
+//!   │    └─ runtime  what outlives a config: keys, counters, connections
+//!   │         ├─ observe   reads verdicts: metrics, log lines
+//!   │         └─ compile   Config → Policy; the only place that knows both
+//!   │              ├─ policy   PURE: facts, routes, credentials, the judge
+//!   │              └─ config   what the operator wrote
+//! ```
+//!
+//! Imports go down only; `tests/tidy.rs` holds it.
 
+pub mod compile;
 pub mod config;
+pub mod observe;
 pub mod policy;
+pub mod proxy;
+pub mod runtime;

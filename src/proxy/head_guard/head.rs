@@ -1,0 +1,254 @@
+//! The judging of one request head, line by line as it comes. Pure: bytes in, framing or refusal out.
+//!
+//! A head that passes here, hyper's parser takes too, and both agree where the message ends: that is what the guard rests
+//! on. Rules: RFC 9112 §2-§6 and RFC 9110 §5, taken strictly wherever implementations differ.
+//!
+//! May depend on: the parent module's bounds, request lines, byte classes.
+
+use memchr::memchr;
+
+use super::MAX_HEADERS;
+use super::body::Body;
+use super::octets::{is_field_value, is_token_byte};
+use super::refusal::{Fault, Refusal};
+use super::request_line::{REQUEST_LINE_ROOM, RequestLine};
+
+/// Longest Content-Length that hyper takes: it keeps the two largest numbers for itself.
+const MAX_CONTENT_LENGTH: u64 = u64::MAX - 2;
+
+/// Longest name that the `http` crate takes.
+const MAX_NAME_BYTES: usize = u16::MAX as usize;
+
+/// Judges a whole head: from the request line to the empty line, and not a byte more.
+pub fn judge_head(head: &[u8]) -> Result<Framing, Refusal> {
+    let mut judge = HeadJudge::default();
+    match judge.read(
+        head,
+        Room {
+            head: usize::MAX,
+            target: usize::MAX - REQUEST_LINE_ROOM,
+        },
+    )? {
+        Some((end, framing)) if end == head.len() => Ok(framing),
+        Some(_) | None => Err(Refusal::Malformed(Fault::Incomplete)),
+    }
+}
+
+/// Where the message ends that a head begins, and what may come after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// Bytes of the body; `None`: as its chunks say.
+    pub content_length: Option<u64>,
+    /// An `Upgrade` is asked for (HTTP/1.1 only, RFC 9110 §7.8): what follows the message may be another protocol.
+    pub upgrade: bool,
+}
+
+impl Framing {
+    pub(super) fn body(self, max_trailer_bytes: usize) -> Body {
+        self.content_length
+            .map_or_else(|| Body::chunked(max_trailer_bytes), Body::Length)
+    }
+}
+
+/// Bytes that a head and its target may have.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub(super) head: usize,
+    pub(super) target: usize,
+}
+
+/// The judge of one head, which may come in pieces.
+///
+/// INVARIANT: the outcome does not depend on where the pieces were cut. A line is judged when its LF is there, and sizes
+/// are compared with where a line ends, or would at the earliest.
+#[derive(Default)]
+pub(super) struct HeadJudge {
+    /// Up to here no LF is left to find.
+    searched: usize,
+    line_start: usize,
+    part: Part,
+    http11: bool,
+    fields: usize,
+    host: bool,
+    content_length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Part {
+    #[default]
+    Start,
+    AfterBlankLine,
+    Fields,
+}
+
+impl HeadJudge {
+    /// Judges what is new in `bytes`: all that has come of the head so far, and maybe more than the head. When it is
+    /// complete: its length and framing.
+    pub(super) fn read(
+        &mut self,
+        bytes: &[u8],
+        room: Room,
+    ) -> Result<Option<(usize, Framing)>, Refusal> {
+        loop {
+            let Some(found) = memchr(b'\n', bytes.get(self.searched..).unwrap_or_default()) else {
+                self.searched = bytes.len();
+                self.fits(bytes.len(), room)?;
+                return Ok(None);
+            };
+            let line = bytes
+                .get(self.line_start..self.searched + found)
+                .unwrap_or_default();
+            self.searched += found + 1;
+            self.fits(self.searched, room)?;
+            self.line_start = self.searched;
+            let Some((b'\r', line)) = line.split_last() else {
+                return Err(Refusal::Malformed(Fault::BareLf));
+            };
+            match (self.part, line.is_empty()) {
+                (Part::Start, true) => self.part = Part::AfterBlankLine,
+                (Part::AfterBlankLine, true) => return Err(Refusal::Malformed(Fault::BlankLines)),
+                (Part::Start | Part::AfterBlankLine, false) => {
+                    self.http11 = RequestLine::read(line)?.http11;
+                    self.part = Part::Fields;
+                }
+                (Part::Fields, false) => self.field(line)?,
+                (Part::Fields, true) => {
+                    return self.framing().map(|framing| Some((self.searched, framing)));
+                }
+            }
+        }
+    }
+
+    /// Whether of `len` bytes any is one of a head. The empty line before a request line is none: old clients send it
+    /// after a body.
+    pub(super) fn begun(&self, len: usize) -> bool {
+        self.part == Part::Fields || len > self.line_start
+    }
+
+    fn fits(&self, end: usize, room: Room) -> Result<(), Refusal> {
+        if self.part != Part::Fields && end - self.line_start > room.target + REQUEST_LINE_ROOM {
+            return Err(Refusal::TargetTooLong);
+        }
+        if end > room.head {
+            return Err(Refusal::HeadTooLarge);
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        self.fields += 1;
+        if self.fields > MAX_HEADERS {
+            return Err(Refusal::HeadTooLarge);
+        }
+        let name_len = line
+            .iter()
+            .position(|&byte| !is_token_byte(byte))
+            .unwrap_or(line.len());
+        let (name, rest) = line.split_at_checked(name_len).unwrap_or_default();
+        let value = match rest.split_first() {
+            Some((b':', value)) if !name.is_empty() => value,
+            Some((b' ' | b'\t', _)) if name.is_empty() => {
+                return Err(Refusal::Malformed(Fault::ObsFold));
+            }
+            Some((b' ' | b'\t', _)) => return Err(Refusal::Malformed(Fault::SpaceBeforeColon)),
+            Some(_) | None => return Err(Refusal::malformed(line, Fault::FieldName)),
+        };
+        if name.len() > MAX_NAME_BYTES {
+            return Err(Refusal::HeadTooLarge);
+        }
+        if !is_field_value(value) {
+            return Err(Refusal::malformed(value, Fault::FieldValue));
+        }
+        // The length first: most names are told apart by it.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.host(),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.upgrade = true;
+                Ok(())
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.transfer_encoding(trim(value))
+            }
+            _ => Ok(()),
+        }
+        .map_err(Refusal::Malformed)
+    }
+
+    /// Its syntax is judged elsewhere, with the target's authority.
+    fn host(&mut self) -> Result<(), Fault> {
+        if std::mem::replace(&mut self.host, true) {
+            return Err(Fault::HostRepeated);
+        }
+        Ok(())
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Fault> {
+        if self.chunked {
+            return Err(Fault::ContentLengthWithTransferEncoding);
+        }
+        let length = decimal(value)
+            .filter(|&length| length <= MAX_CONTENT_LENGTH)
+            .ok_or(Fault::ContentLength)?;
+        if self.content_length.replace(length).is_some() {
+            return Err(Fault::ContentLengthRepeated);
+        }
+        Ok(())
+    }
+
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Fault> {
+        if !self.http11 {
+            return Err(Fault::TransferEncodingOnHttp10);
+        }
+        if self.content_length.is_some() {
+            return Err(Fault::ContentLengthWithTransferEncoding);
+        }
+        if !value.eq_ignore_ascii_case(b"chunked") || std::mem::replace(&mut self.chunked, true) {
+            return Err(Fault::TransferEncoding);
+        }
+        Ok(())
+    }
+
+    fn framing(&self) -> Result<Framing, Refusal> {
+        if self.http11 && !self.host {
+            return Err(Refusal::Malformed(Fault::HostMissing));
+        }
+        Ok(Framing {
+            content_length: if self.chunked {
+                None
+            } else {
+                Some(self.content_length.unwrap_or(0))
+            },
+            upgrade: self.upgrade && self.http11,
+        })
+    }
+}
+
+/// `1*DIGIT` that fits: no sign, no list (RFC 9110 §8.6).
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, &byte| {
+        let digit = char::from(byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+fn trim(value: &[u8]) -> &[u8] {
+    let is_space = |&byte: &u8| byte == b' ' || byte == b'\t';
+    let start = value
+        .iter()
+        .position(|byte| !is_space(byte))
+        .unwrap_or(value.len());
+    let end = value
+        .iter()
+        .rposition(|byte| !is_space(byte))
+        .map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
