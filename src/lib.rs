@@ -1,3 +1,4 @@
 //! Gateway: an authenticating reverse proxy.
 
 pub mod config;
+pub mod demo;
