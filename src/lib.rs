@@ -16,6 +16,7 @@
 
 pub mod compile;
 pub mod config;
+pub mod demo;
 pub mod observe;
 pub mod policy;
 pub mod proxy;

@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::config::error::Problems;
+use crate::config::Problems;
 use crate::config::model;
 use crate::policy::address::Networks;
 use crate::policy::authn::api_key::{ConfigKey, ConfigKeys};
 use crate::policy::authn::internal::InternalCallers;
 use crate::policy::digest::SecretDigest;
-use crate::policy::identity::{
-    AuthMethod, CallerKeys, ClaimPath, HeaderText, Identity, IdentityHeaders, RoleTable,
-};
+use crate::policy::identity::{AuthMethod, CallerKeys, ClaimPath, HeaderText, Identity, IdentityHeaders, RoleTable};
 
 use super::{Shared, header_name};
 
@@ -26,13 +24,18 @@ pub(super) fn headers(config: &model::IdentityHeaders, problems: &mut Problems) 
         scopes: header_name(&config.scopes_header),
         roles: header_name(&config.roles_header),
         permissions: header_name(&config.permissions_header),
-        claims: further.filter_map(|(name, claim)| Some((header_name(name)?, ClaimPath::new(claim)))).collect(),
+        claims: further
+            .filter_map(|(name, claim)| Some((header_name(name)?, ClaimPath::new(claim))))
+            .collect(),
     };
     let request = header_name(&config.request_header);
     let mut seen: Vec<&http::HeaderName> = request.iter().collect();
     for name in headers.names() {
         if seen.contains(&name) {
-            problems.at("identity", format!("\"{name}\" is named twice; each part of an identity needs a header of its own"));
+            problems.at(
+                "identity",
+                format!("\"{name}\" is named twice; each part of an identity needs a header of its own"),
+            );
         }
         seen.push(name);
     }
@@ -51,17 +54,28 @@ pub(super) fn roles(config: &BTreeMap<String, Vec<String>>, problems: &mut Probl
 
 /// `[[api_keys.keys]]`.
 pub(super) fn api_keys(shared: &Shared<'_>, problems: &mut Problems) -> ConfigKeys {
-    let Some(config) = &shared.config.api_keys else { return ConfigKeys::default() };
-    let sent_as_authorization = config.sources.iter().any(|source| !matches!(source, model::KeySource::Header(_)));
+    let Some(config) = &shared.config.api_keys else {
+        return ConfigKeys::default();
+    };
+    let sent_as_authorization = config
+        .sources
+        .iter()
+        .any(|source| !matches!(source, model::KeySource::Header(_)));
     if sent_as_authorization && config.prefixes.is_empty() {
-        problems.at("api_keys.prefixes", "needs a prefix that tells keys from tokens and passwords, since `sources` has \"bearer\" or \"basic\"");
+        problems.at(
+            "api_keys.prefixes",
+            "needs a prefix that tells keys from tokens and passwords, since `sources` has \"bearer\" or \"basic\"",
+        );
     }
     let reserved = shared.config.internal.as_ref().map(|internal| internal.user.as_str());
     let mut keys = HashMap::new();
     for key in &config.keys {
         let at = format!("api_keys.keys.{}", key.id);
         if reserved == Some(key.user.as_str()) {
-            problems.at(&format!("{at}.user"), "is the internal callers' own name (internal.user); no key may bear it");
+            problems.at(
+                &format!("{at}.user"),
+                "is the internal callers' own name (internal.user); no key may bear it",
+            );
         }
         let digest = SecretDigest::from_bytes(key.hash);
         let caller = Caller {
@@ -75,10 +89,18 @@ pub(super) fn api_keys(shared: &Shared<'_>, problems: &mut Problems) -> ConfigKe
             key_id: Some(&key.id),
             credential: digest.half(),
         };
-        let Some(identity) = caller.identity(&at, shared, problems) else { continue };
-        let entry = ConfigKey { identity: Arc::new(identity), expires: key.expires };
+        let Some(identity) = caller.identity(&at, shared, problems) else {
+            continue;
+        };
+        let entry = ConfigKey {
+            identity: Arc::new(identity),
+            expires: key.expires,
+        };
         if keys.insert(digest, entry).is_some() {
-            problems.at(&format!("{at}.hash"), "is the hash of another entry too; one key cannot be two callers");
+            problems.at(
+                &format!("{at}.hash"),
+                "is the hash of another entry too; one key cannot be two callers",
+            );
         }
     }
     ConfigKeys::new(config.prefixes.clone(), keys)
@@ -101,7 +123,11 @@ pub(super) fn internal(shared: &Shared<'_>, problems: &mut Problems) -> Option<I
     let identity = caller.identity("internal", shared, problems)?;
     Some(InternalCallers {
         header: header_name(&config.header)?,
-        secrets: config.keys.iter().map(|key| SecretDigest::of(key.expose().as_bytes())).collect(),
+        secrets: config
+            .keys
+            .iter()
+            .map(|key| SecretDigest::of(key.expose().as_bytes()))
+            .collect(),
         allowed_from: Networks::new(config.allowed_from.clone()),
         identity: Arc::new(identity),
         headers: shared.identity.clone(),

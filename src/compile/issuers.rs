@@ -43,7 +43,9 @@ fn rules(name: &str, issuer: &model::Issuer, shared: &Shared<'_>, kept: &[ClaimP
         issuer: issuer.issuer.clone(),
         audiences: issuer.audiences.clone(),
         algorithms: issuer.algorithms.iter().copied().map(algorithm).collect(),
-        required_claims: required.map(|(path, rule)| (ClaimPath::new(path), claim_rule(rule))).collect(),
+        required_claims: required
+            .map(|(path, rule)| (ClaimPath::new(path), claim_rule(rule)))
+            .collect(),
         leeway_s: seconds(issuer.leeway),
         max_lifetime_s: seconds(issuer.max_token_lifetime),
         user_prefix: issuer.user_prefix.clone(),
@@ -56,10 +58,15 @@ fn rules(name: &str, issuer: &model::Issuer, shared: &Shared<'_>, kept: &[ClaimP
 }
 
 fn claims_that_routes_ask_for(shared: &Shared<'_>) -> Vec<ClaimPath> {
-    let requirements = shared.config.routes.iter().flat_map(|route| {
-        std::iter::once(&route.require).chain(route.rules.iter().map(|rule| &rule.require))
-    });
-    let mut paths: Vec<ClaimPath> = requirements.flat_map(|require| require.claims.keys()).map(|path| ClaimPath::new(path)).collect();
+    let requirements = shared
+        .config
+        .routes
+        .iter()
+        .flat_map(|route| std::iter::once(&route.require).chain(route.rules.iter().map(|rule| &rule.require)));
+    let mut paths: Vec<ClaimPath> = requirements
+        .flat_map(|require| require.claims.keys())
+        .map(|path| ClaimPath::new(path))
+        .collect();
     paths.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     paths.dedup();
     paths

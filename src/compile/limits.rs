@@ -23,7 +23,10 @@ pub(super) fn limits(config: &Config) -> (Vec<LimitSpec>, BTreeMap<String, Arc<L
         specs.push(LimitSpec {
             name: Arc::from(name.as_str()),
             max_keys: limit.max_keys,
-            meaning: format!("{rate:?} {:?} {:?} {:?} {}", limit.burst, limit.by, limit.algorithm, limit.ipv6_prefix),
+            meaning: format!(
+                "{rate:?} {:?} {:?} {:?} {}",
+                limit.burst, limit.by, limit.algorithm, limit.ipv6_prefix
+            ),
         });
         limits.insert(name.clone(), Arc::new(compiled(name, limit, rate, id)));
     }
@@ -66,7 +69,13 @@ pub(super) fn auth_failures(config: &Config, place: usize) -> Option<(LimitSpec,
         announce: false,
         ipv6_prefix: 64,
     };
-    Some((spec, AuthFailures { limit, include_jwt: failures.include_jwt }))
+    Some((
+        spec,
+        AuthFailures {
+            limit,
+            include_jwt: failures.include_jwt,
+        },
+    ))
 }
 
 fn quota(rate: Rate, burst: Option<u32>) -> Quota {

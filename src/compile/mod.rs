@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName};
 
-use crate::config::error::Problems;
+use crate::config::Problems;
 use crate::config::model::{self, Config, Endpoint};
 use crate::config::secret::Secret;
 use crate::policy::Policy;
@@ -114,7 +114,11 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     let places_of_credentials = credential_places(config);
     let headers = header_rules(&shared, &places_of_credentials);
     let listeners = config.listeners.iter().map(|listener| {
-        let own: Vec<_> = places.iter().filter(|place| place.serves(&listener.name)).map(|place| place.place.clone()).collect();
+        let own: Vec<_> = places
+            .iter()
+            .filter(|place| place.serves(&listener.name))
+            .map(|place| place.place.clone())
+            .collect();
         let table = RouteTable::new(&own).unwrap_or_else(|twins| {
             routes::report_twins(config, &twins, problems);
             RouteTable::default()
@@ -180,7 +184,10 @@ fn credential_places(config: &Config) -> CredentialPlaces {
             }
         }
     }
-    let internal = config.internal.as_ref().and_then(|internal| header_name(&internal.header));
+    let internal = config
+        .internal
+        .as_ref()
+        .and_then(|internal| header_name(&internal.header));
     // The three well-known names are single on any gateway: behind it somebody may still read them.
     let mut single = vec![
         header::AUTHORIZATION,
@@ -189,14 +196,25 @@ fn credential_places(config: &Config) -> CredentialPlaces {
     ];
     let sources = config.issuers.values().flat_map(|issuer| &issuer.token_sources);
     let routes = config.routes.iter().flat_map(|route| &route.token_sources);
-    let of_tokens = sources.chain(routes).filter_map(token_source).filter_map(|source| match source {
-        TokenSource::Header(name) => Some(name),
-        TokenSource::Authorization => None,
-    });
-    single.extend(of_tokens.chain(api_keys.headers.iter().cloned()).chain(internal.clone()));
+    let of_tokens = sources
+        .chain(routes)
+        .filter_map(token_source)
+        .filter_map(|source| match source {
+            TokenSource::Header(name) => Some(name),
+            TokenSource::Authorization => None,
+        });
+    single.extend(
+        of_tokens
+            .chain(api_keys.headers.iter().cloned())
+            .chain(internal.clone()),
+    );
     single.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     single.dedup();
-    CredentialPlaces { api_keys, internal, single }
+    CredentialPlaces {
+        api_keys,
+        internal,
+        single,
+    }
 }
 
 fn header_rules(shared: &Shared<'_>, places: &CredentialPlaces) -> HeaderRules {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 
-use crate::config::error::Problems;
+use crate::config::Problems;
 use crate::config::model::{self, Action, Config};
 use crate::policy::address::Networks;
 use crate::policy::authz::{RequiredClaim, Requirement};
@@ -45,7 +45,12 @@ impl<'c> Names<'c> {
     pub fn of(config: &'c Config) -> Self {
         Self {
             issuers: config.issuers.keys().map(String::as_str).collect(),
-            upstreams: config.upstreams.keys().enumerate().map(|(place, name)| (name.as_str(), place)).collect(),
+            upstreams: config
+                .upstreams
+                .keys()
+                .enumerate()
+                .map(|(place, name)| (name.as_str(), place))
+                .collect(),
         }
     }
 }
@@ -60,7 +65,13 @@ pub(super) fn routes(
     let mut routes = Vec::with_capacity(config.routes.len());
     let mut served = Vec::new();
     for (index, written) in config.routes.iter().enumerate() {
-        let mut compiling = Compiling { config, written, names, at: format!("routes.{}", written.name), problems };
+        let mut compiling = Compiling {
+            config,
+            written,
+            names,
+            at: format!("routes.{}", written.name),
+            problems,
+        };
         served.extend(compiling.places(index));
         routes.push(compiling.route(index, limits));
     }
@@ -73,7 +84,10 @@ pub(super) fn report_twins(config: &Config, twins: &[(usize, usize)], problems: 
         if let (Some(first), Some(second)) = (config.routes.get(*first), config.routes.get(*second)) {
             problems.at(
                 &format!("routes.{}.paths", second.name),
-                format!("cannot be told apart from route \"{}\": give them other hosts, paths or methods", first.name),
+                format!(
+                    "cannot be told apart from route \"{}\": give them other hosts, paths or methods",
+                    first.name
+                ),
             );
         }
     }
@@ -97,7 +111,10 @@ impl Compiling<'_, '_> {
         for (index, listener) in written.listeners.iter().enumerate() {
             if !self.config.listeners.iter().any(|known| known.name == *listener) {
                 let known = list(self.config.listeners.iter().map(|listener| listener.name.as_str()));
-                self.problem(&format!("listeners[{index}]"), format!("no listener \"{listener}\"; there are: {known}"));
+                self.problem(
+                    &format!("listeners[{index}]"),
+                    format!("no listener \"{listener}\"; there are: {known}"),
+                );
             }
         }
         let mut patterns = Vec::new();
@@ -111,16 +128,26 @@ impl Compiling<'_, '_> {
         for (index, host) in written.hosts.iter().enumerate() {
             match host_pattern(host) {
                 Some(host) => hosts.push(Some(host)),
-                None => self.problem(&format!("hosts[{index}]"), "is no host; valid: \"api.example.com\", \"*.example.com\", without port"),
+                None => self.problem(
+                    &format!("hosts[{index}]"),
+                    "is no host; valid: \"api.example.com\", \"*.example.com\", without port",
+                ),
             }
         }
         if written.hosts.is_empty() {
             hosts.push(None);
         }
         let methods = methods(&written.methods);
-        let all = hosts.iter().flat_map(|host| patterns.iter().map(move |pattern| (host, pattern)));
+        let all = hosts
+            .iter()
+            .flat_map(|host| patterns.iter().map(move |pattern| (host, pattern)));
         all.map(|(host, pattern)| Served {
-            place: Place { route, host: host.clone(), pattern: pattern.clone(), methods: methods.clone() },
+            place: Place {
+                route,
+                host: host.clone(),
+                pattern: pattern.clone(),
+                methods: methods.clone(),
+            },
             listeners: written.listeners.clone(),
         })
         .collect()
@@ -139,10 +166,15 @@ impl Compiling<'_, '_> {
         }
         requirements.retain(|(_, requirement)| !requirement.is_empty());
         if chain == [AuthMethod::None] && !requirements.is_empty() {
-            self.problem("require", "can never hold where `auth` is \"none\"; choose a mode that proves who is calling");
+            self.problem(
+                "require",
+                "can never hold where `auth` is \"none\"; choose a mode that proves who is calling",
+            );
         }
         let configured = upstream.and_then(|place| self.config.upstreams.values().nth(place));
-        let response_timeout = written.response_timeout.or(configured.map(|upstream| upstream.response_timeout));
+        let response_timeout = written
+            .response_timeout
+            .or(configured.map(|upstream| upstream.response_timeout));
         Route {
             name: Arc::from(written.name.as_str()),
             index,
@@ -205,7 +237,10 @@ impl Compiling<'_, '_> {
                 Some(place) => places.push(place),
                 None => {
                     let known = list(self.names.issuers.iter().copied());
-                    self.problem(&format!("issuers[{index}]"), format!("no issuer \"{issuer}\"; there are: {known}"));
+                    self.problem(
+                        &format!("issuers[{index}]"),
+                        format!("no issuer \"{issuer}\"; there are: {known}"),
+                    );
                 }
             }
         }
@@ -217,7 +252,10 @@ impl Compiling<'_, '_> {
             return self.written.token_sources.iter().filter_map(token_source).collect();
         }
         let mut sources = Vec::new();
-        for issuer in issuers.iter().filter_map(|place| self.config.issuers.values().nth(*place)) {
+        for issuer in issuers
+            .iter()
+            .filter_map(|place| self.config.issuers.values().nth(*place))
+        {
             for source in issuer.token_sources.iter().filter_map(token_source) {
                 if !sources.contains(&source) {
                     sources.push(source);
@@ -228,7 +266,9 @@ impl Compiling<'_, '_> {
     }
 
     fn upstream(&mut self) -> Option<usize> {
-        let Action::Upstream(name) = &self.written.action else { return None };
+        let Action::Upstream(name) = &self.written.action else {
+            return None;
+        };
         let place = self.names.upstreams.get(name.as_str()).copied();
         if place.is_none() {
             let known = list(self.config.upstreams.keys().map(String::as_str));
@@ -248,7 +288,10 @@ impl Compiling<'_, '_> {
                 Some(limit) => found.push(limit.clone()),
                 None => {
                     let known = list(self.config.limits.keys().map(String::as_str));
-                    self.problem(&format!("limits[{index}]"), format!("no limit \"{name}\"; there are: {known}"));
+                    self.problem(
+                        &format!("limits[{index}]"),
+                        format!("no limit \"{name}\"; there are: {known}"),
+                    );
                 }
             }
         }
@@ -256,7 +299,12 @@ impl Compiling<'_, '_> {
     }
 
     fn requirement(&mut self, key: &str, written: &model::Require) -> Requirement {
-        let mut scopes: Vec<&str> = written.scopes_all.iter().chain(&written.scopes_any).map(String::as_str).collect();
+        let mut scopes: Vec<&str> = written
+            .scopes_all
+            .iter()
+            .chain(&written.scopes_any)
+            .map(String::as_str)
+            .collect();
         scopes.dedup();
         let mut claims = Vec::new();
         for (path, rule) in &written.claims {
@@ -265,14 +313,22 @@ impl Compiling<'_, '_> {
                 Some(name) => {
                     let patterns = self.written.paths.iter().filter_map(|path| Pattern::parse(path).ok());
                     if patterns.into_iter().any(|pattern| !pattern.names(name)) {
-                        self.problem(&format!("{key}.claims.{path}"), format!("names the path segment {{{name}}}, which not every path of the route has"));
+                        self.problem(
+                            &format!("{key}.claims.{path}"),
+                            format!("names the path segment {{{name}}}, which not every path of the route has"),
+                        );
                     }
                     RequiredClaim::Segment(name.to_owned())
                 }
             };
             claims.push((ClaimPath::new(path), rule));
         }
-        let required = written.scopes_all.iter().chain(&written.scopes_any).chain(&written.permissions_all).chain(&written.permissions_any);
+        let required = written
+            .scopes_all
+            .iter()
+            .chain(&written.scopes_any)
+            .chain(&written.permissions_all)
+            .chain(&written.permissions_any);
         if required.into_iter().any(|one| one.contains('*')) {
             self.problem(key, "may not require a wildcard; wildcards are for what is granted");
         }
@@ -297,22 +353,36 @@ impl Compiling<'_, '_> {
                     value.set_sensitive(true);
                     set.push((name, value));
                 }
-                _ => self.problem(&format!("set_headers.{name}"), "is no header value: visible characters, spaces and tabs only"),
+                _ => self.problem(
+                    &format!("set_headers.{name}"),
+                    "is no header value: visible characters, spaces and tabs only",
+                ),
             }
         }
         let mut response_set = Vec::new();
         for (name, value) in &written.response_headers_set {
             match (header_name(name), HeaderValue::from_str(value)) {
                 (Some(name), Ok(value)) => response_set.push((name, value)),
-                _ => self.problem(&format!("response_headers.set.{name}"), "is no header value: visible characters, spaces and tabs only"),
+                _ => self.problem(
+                    &format!("response_headers.set.{name}"),
+                    "is no header value: visible characters, spaces and tabs only",
+                ),
             }
         }
         RouteHeaders {
             set,
-            remove: written.remove_headers.iter().filter_map(|name| header_name(name)).collect(),
+            remove: written
+                .remove_headers
+                .iter()
+                .filter_map(|name| header_name(name))
+                .collect(),
             preserve_host: written.preserve_host,
             response_set,
-            response_remove: written.response_headers_remove.iter().filter_map(|name| header_name(name)).collect(),
+            response_remove: written
+                .response_headers_remove
+                .iter()
+                .filter_map(|name| header_name(name))
+                .collect(),
             rewrite_location: written.rewrite_location,
         }
     }
@@ -320,8 +390,12 @@ impl Compiling<'_, '_> {
 
 /// `"{path.org}"` or `"{org}"`: the segment's name.
 fn segment_name(rule: &model::ClaimRule) -> Option<&str> {
-    let model::ClaimRule::OneOf(values) = rule else { return None };
-    let [model::Scalar::String(text)] = values.as_slice() else { return None };
+    let model::ClaimRule::OneOf(values) = rule else {
+        return None;
+    };
+    let [model::Scalar::String(text)] = values.as_slice() else {
+        return None;
+    };
     let name = text.strip_prefix('{')?.strip_suffix('}')?;
     Some(name.strip_prefix("path.").unwrap_or(name))
 }
@@ -337,18 +411,31 @@ fn mode_name(chain: &[AuthMethod]) -> String {
 }
 
 fn methods(names: &[String]) -> Methods {
-    Methods::new(names.iter().filter_map(|name| Method::from_bytes(name.as_bytes()).ok()).collect())
+    Methods::new(
+        names
+            .iter()
+            .filter_map(|name| Method::from_bytes(name.as_bytes()).ok())
+            .collect(),
+    )
 }
 
 fn host_pattern(host: &str) -> Option<String> {
     let name = host.strip_prefix("*.").unwrap_or(host);
     let sound = crate::policy::facts::host_name(name)?;
     let bare = !name.contains(':') || name.starts_with('[');
-    let lower = if host.starts_with("*.") { format!("*.{sound}") } else { sound.into_owned() };
+    let lower = if host.starts_with("*.") {
+        format!("*.{sound}")
+    } else {
+        sound.into_owned()
+    };
     bare.then_some(lower)
 }
 
 fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let names: Vec<&str> = names.collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }

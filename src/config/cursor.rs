@@ -55,24 +55,14 @@ impl<'r, 'e> Cursor<'r, 'e> {
     }
 
     /// A key that has a default.
-    pub(super) fn key<T>(
-        &mut self,
-        key: &str,
-        default: T,
-        convert: impl Fn(&Value) -> Result<T, Wrong>,
-    ) -> T {
+    pub(super) fn key<T>(&mut self, key: &str, default: T, convert: impl Fn(&Value) -> Result<T, Wrong>) -> T {
         self.optional(key, convert).unwrap_or(default)
     }
 
     /// A key without which there is an error.
     ///
     /// INVARIANT: the placeholder never leaves the reader: an error was noted, and the config is refused.
-    pub(super) fn required<T>(
-        &mut self,
-        key: &str,
-        placeholder: T,
-        convert: impl Fn(&Value) -> Result<T, Wrong>,
-    ) -> T {
+    pub(super) fn required<T>(&mut self, key: &str, placeholder: T, convert: impl Fn(&Value) -> Result<T, Wrong>) -> T {
         if !self.given(key) {
             // No key takes a table, so the answer is what it does take.
             let message = match convert(&Value::Table(Table::new())) {
@@ -85,11 +75,7 @@ impl<'r, 'e> Cursor<'r, 'e> {
     }
 
     /// A key that may be left out.
-    pub(super) fn optional<T>(
-        &mut self,
-        key: &str,
-        convert: impl Fn(&Value) -> Result<T, Wrong>,
-    ) -> Option<T> {
+    pub(super) fn optional<T>(&mut self, key: &str, convert: impl Fn(&Value) -> Result<T, Wrong>) -> Option<T> {
         let field = self.take(key)?;
         self.reader.convert(field, convert)
     }
@@ -152,11 +138,7 @@ impl<'r, 'e> Cursor<'r, 'e> {
     }
 
     /// A list with at least one entry.
-    pub(super) fn some<T>(
-        &mut self,
-        key: &str,
-        convert: impl Fn(&Value) -> Result<T, Wrong>,
-    ) -> Vec<T> {
+    pub(super) fn some<T>(&mut self, key: &str, convert: impl Fn(&Value) -> Result<T, Wrong>) -> Vec<T> {
         let noted = self.reader.problems.count();
         let list = self.list(key, Vec::new(), convert);
         if list.is_empty() && self.reader.problems.count() == noted {
@@ -183,9 +165,7 @@ impl<'r, 'e> Cursor<'r, 'e> {
 
     /// Whether the key was written, inherited or set by the environment. To be asked before it is taken.
     pub(super) fn given(&self, key: &str) -> bool {
-        self.own(key)
-            || self.inherited.table.contains_key(key)
-            || self.is_set(self.inherited.variable_of(key))
+        self.own(key) || self.inherited.table.contains_key(key) || self.is_set(self.inherited.variable_of(key))
     }
 
     /// Whether the key is the table's own, not inherited.
@@ -194,11 +174,7 @@ impl<'r, 'e> Cursor<'r, 'e> {
     }
 
     /// What the files alone say, with references left alone and nothing reported. To be asked before it is taken.
-    pub(super) fn in_files<T>(
-        &self,
-        key: &str,
-        convert: impl Fn(&Value) -> Result<T, Wrong>,
-    ) -> Option<T> {
+    pub(super) fn in_files<T>(&self, key: &str, convert: impl Fn(&Value) -> Result<T, Wrong>) -> Option<T> {
         let node = self.table.get(key).or(self.inherited.table.get(key))?;
         convert(&node.value).ok()
     }
@@ -252,11 +228,7 @@ impl<'r, 'e> Cursor<'r, 'e> {
     }
 
     /// Notes a key that cannot be one.
-    pub(super) fn valid_name(
-        &mut self,
-        key: &str,
-        valid: impl Fn(&Value) -> Result<String, Wrong>,
-    ) {
+    pub(super) fn valid_name(&mut self, key: &str, valid: impl Fn(&Value) -> Result<String, Wrong>) {
         if let Err(wrong) = valid(&Value::Text(key.to_owned())) {
             self.problem(key, format!("as a name, {wrong}"));
         }

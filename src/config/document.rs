@@ -67,11 +67,7 @@ pub(super) fn parse(file: &Arc<Path>, text: &str, problems: &mut Problems) -> Op
     }
     let table = tree.table(document.get_ref());
     for (source, number) in tree.out_of_range {
-        problems.from(
-            source,
-            "",
-            format!("{number} is out of range; numbers have 64 bits"),
-        );
+        problems.from(source, "", format!("{number} is out of range; numbers have 64 bits"));
     }
     (problems.count() == noted).then_some(table)
 }
@@ -98,11 +94,7 @@ impl<'t> Tree<'t> {
 
     fn source(&self, offset: usize) -> Source {
         let line = self.lines.partition_point(|start| *start <= offset);
-        let start = self
-            .lines
-            .get(line.saturating_sub(1))
-            .copied()
-            .unwrap_or_default();
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
         let before = self.text.get(start..offset).unwrap_or_default();
         Source::Written(Location {
             file: Arc::clone(self.file),
@@ -128,12 +120,10 @@ impl<'t> Tree<'t> {
         let source = self.source(offset);
         let value = match value {
             DeValue::String(text) => Value::Text(text.to_string()),
-            DeValue::Integer(integer) => {
-                match i64::from_str_radix(integer.as_str(), integer.radix()) {
-                    Ok(integer) => Value::Integer(integer),
-                    Err(_) => self.out_of_range(&source, integer.to_string()),
-                }
-            }
+            DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+                Ok(integer) => Value::Integer(integer),
+                Err(_) => self.out_of_range(&source, integer.to_string()),
+            },
             DeValue::Float(float) => match float.as_str().parse() {
                 Ok(float) => Value::Float(float),
                 Err(_) => self.out_of_range(&source, float.to_string()),

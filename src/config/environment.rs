@@ -71,8 +71,7 @@ impl<'e> Variables<'e> {
     /// Notes every override that fitted no key. Values are never shown.
     pub(super) fn report_unused(&self, problems: &mut Problems) {
         let overrides = self.environment.0.keys();
-        for name in overrides.filter(|name| name.starts_with(PREFIX) && !self.used.contains(*name))
-        {
+        for name in overrides.filter(|name| name.starts_with(PREFIX) && !self.used.contains(*name)) {
             let meant = match nearest(name, self.known.iter().map(String::as_str)) {
                 Some(known) => format!("; did you mean {known}?"),
                 None => "; an override is GATEWAY__ and the path of a key that this config has, in upper case, \

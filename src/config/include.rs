@@ -53,20 +53,12 @@ pub(super) fn merge_all(t: &mut Cursor<'_, '_>) -> bool {
 /// Reads an included file into the tree; whether it could be read.
 ///
 /// `key` is the pattern that named it.
-pub(super) fn merge_file(
-    into: &mut Table,
-    path: &Path,
-    key: &str,
-    problems: &mut Problems,
-) -> bool {
+pub(super) fn merge_file(into: &mut Table, path: &Path, key: &str, problems: &mut Problems) -> bool {
     let file: Arc<Path> = Arc::from(path);
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
-            problems.at(
-                key,
-                format!("the file {} cannot be read: {error}", path.display()),
-            );
+            problems.at(key, format!("the file {} cannot be read: {error}", path.display()));
             return false;
         }
     };
@@ -96,9 +88,7 @@ fn merge(into: &mut Table, section: String, node: Node, problems: &mut Problems)
         (Value::Table(present), Value::Table(more)) if NAMED.contains(&section.as_str()) => {
             for (name, entry) in more {
                 match present.get(&name) {
-                    Some(first) => {
-                        problems.from(entry.key, &format!("{section}.{name}"), twice(&first.key))
-                    }
+                    Some(first) => problems.from(entry.key, &format!("{section}.{name}"), twice(&first.key)),
                     None => {
                         present.insert(name, entry);
                     }
@@ -118,14 +108,10 @@ fn merge(into: &mut Table, section: String, node: Node, problems: &mut Problems)
 /// What is wrong with the pattern, or the folder that cannot be read.
 fn files(folder: &Path, pattern: &str) -> Result<Files, String> {
     let path = folder.join(pattern);
-    let (Some(within), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
-    else {
+    let (Some(within), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
         return Err("names no file; write a path such as \"routes.d/*.toml\"".to_owned());
     };
-    if pattern
-        .rsplit_once('/')
-        .is_some_and(|(within, _)| within.contains('*'))
-    {
+    if pattern.rsplit_once('/').is_some_and(|(within, _)| within.contains('*')) {
         return Err("`*` may stand in the last segment only, as in \"routes.d/*.toml\"".to_owned());
     }
     if !name.contains('*') {
@@ -144,10 +130,7 @@ fn files(folder: &Path, pattern: &str) -> Result<Files, String> {
         // As with an empty one: the folder may be mounted later.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
-            return Err(format!(
-                "the folder {} cannot be read: {error}",
-                within.display()
-            ));
+            return Err(format!("the folder {} cannot be read: {error}", within.display()));
         }
     };
     paths.retain(|entry| !entry.starts_with('.') && fits(name, entry));

@@ -68,11 +68,7 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigErro
 ///
 /// # Errors
 /// Everything that is wrong with it, each with its place.
-pub fn load_text(
-    name: &Path,
-    text: &str,
-    environment: &Environment,
-) -> Result<Loaded, ConfigErrors> {
+pub fn load_text(name: &Path, text: &str, environment: &Environment) -> Result<Loaded, ConfigErrors> {
     read_all(name, text, reader_of(name, environment))
 }
 
@@ -111,10 +107,5 @@ fn read_values(path: &Path, text: &str, reader: &mut Reader<'_>) -> Option<Confi
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests;

@@ -24,10 +24,7 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(issuer.discovery, key("discovery"));
         later(issuer.remote.is_some(), key("remote"));
         later(!issuer.origins.is_empty(), key("origins"));
-        later(
-            issuer.token_sources.iter().any(is_not_header),
-            key("token_sources"),
-        );
+        later(issuer.token_sources.iter().any(is_not_header), key("token_sources"));
     }
     if let Some(api_keys) = &config.api_keys {
         later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
@@ -41,10 +38,7 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
-        later(
-            limit.algorithm == LimitAlgorithm::SlidingWindow,
-            key("algorithm"),
-        );
+        later(limit.algorithm == LimitAlgorithm::SlidingWindow, key("algorithm"));
         later(limit.store == LimitStore::Redis, key("store"));
         later(limit.unit == LimitUnit::Tokens, key("unit"));
         later(!limit.charge_on.is_empty(), key("charge_on"));
@@ -52,10 +46,7 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for (name, upstream) in &config.upstreams {
         let key = |key| format!("upstreams.{name}.{key}");
-        let unix = upstream
-            .urls
-            .iter()
-            .any(|url| matches!(url, Endpoint::Unix(_)));
+        let unix = upstream.urls.iter().any(|url| matches!(url, Endpoint::Unix(_)));
         later(unix, key("urls"));
         later(upstream.http2, key("http2"));
         later(upstream.health.is_some(), key("health"));
@@ -63,20 +54,11 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);
-        later(
-            matches!(route.action, Action::Respond { .. }),
-            key("respond"),
-        );
-        later(
-            matches!(route.action, Action::Redirect { .. }),
-            key("redirect"),
-        );
+        later(matches!(route.action, Action::Respond { .. }), key("respond"));
+        later(matches!(route.action, Action::Redirect { .. }), key("redirect"));
         later(route.shadow.is_some(), key("shadow"));
         later(route.canary.is_some(), key("canary"));
-        later(
-            route.token_sources.iter().any(is_not_header),
-            key("token_sources"),
-        );
+        later(route.token_sources.iter().any(is_not_header), key("token_sources"));
         later(route.cors.is_some(), key("cors"));
         later(!route.strip_prefix.is_empty(), key("strip_prefix"));
         later(!route.replace_path.is_empty(), key("replace_path"));

@@ -38,11 +38,7 @@ pub(super) struct Field {
 
 impl Reader<'_> {
     /// What the value means; none once it was reported.
-    pub(super) fn convert<T>(
-        &mut self,
-        field: Field,
-        convert: impl Fn(&Value) -> Result<T, Wrong>,
-    ) -> Option<T> {
+    pub(super) fn convert<T>(&mut self, field: Field, convert: impl Fn(&Value) -> Result<T, Wrong>) -> Option<T> {
         let mut reference = None;
         let value = match self.resolve(field.value.clone(), &mut reference) {
             Ok(value) => value,
@@ -63,8 +59,7 @@ impl Reader<'_> {
     /// Notes what is wrong with a value, at its place.
     pub(super) fn report(&mut self, field: &Field, message: String) {
         if !field.quiet {
-            self.problems
-                .from(field.source.clone(), &field.path, message);
+            self.problems.from(field.source.clone(), &field.path, message);
         }
     }
 
@@ -72,8 +67,7 @@ impl Reader<'_> {
     fn resolve(&mut self, value: Value, reference: &mut Option<String>) -> Result<Value, String> {
         Ok(match value {
             Value::Text(text) => {
-                let expanded =
-                    reference::expand(&text, &mut self.variables, &self.folder, &mut self.files)?;
+                let expanded = reference::expand(&text, &mut self.variables, &self.folder, &mut self.files)?;
                 match expanded {
                     None => Value::Text(text),
                     Some(expanded) => {

@@ -37,15 +37,11 @@ pub(super) fn expand(
         };
         if expanded.reference.is_empty() {
             // Without its default, which stands in for a secret.
-            let shown = reference
-                .split_once(":-")
-                .map_or(reference, |(name, _)| name);
+            let shown = reference.split_once(":-").map_or(reference, |(name, _)| name);
             expanded.reference = format!("${{{shown}}}");
         }
         expanded.text.push_str(before);
-        expanded
-            .text
-            .push_str(&value(reference, variables, folder, files)?);
+        expanded.text.push_str(&value(reference, variables, folder, files)?);
         rest = after;
     }
     expanded.text.push_str(rest);
@@ -78,8 +74,8 @@ fn value(
             let path = folder.join(path);
             let content = std::fs::read_to_string(&path);
             files.push(path.clone());
-            let mut content = content
-                .map_err(|error| format!("the file {} cannot be read: {error}", path.display()))?;
+            let mut content =
+                content.map_err(|error| format!("the file {} cannot be read: {error}", path.display()))?;
             if content.ends_with('\n') {
                 content.pop();
                 if content.ends_with('\r') {

@@ -31,7 +31,11 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: TcpStream) {
     let mut phase = worker.gateway.phase();
     let preserve = worker.gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
     let (guard, heads) = HeadGuard::new(stream, admitted.listener.head_limits());
-    let client = Arc::new(Client { worker, admitted, heads: heads.clone() });
+    let client = Arc::new(Client {
+        worker,
+        admitted,
+        heads: heads.clone(),
+    });
     let service = service_fn(move |request| {
         let client = client.clone();
         async move { Ok::<_, Infallible>(handler::handle(client, request).await) }

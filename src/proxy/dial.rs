@@ -29,7 +29,9 @@ pub async fn dial(endpoint: &Endpoint, timeout: Duration, preserve_case: bool) -
             Url::Unix(path) => handshake(tokio::net::UnixStream::connect(path).await?, preserve_case).await,
         }
     };
-    tokio::time::timeout(timeout, dialing).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    tokio::time::timeout(timeout, dialing)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {

@@ -127,9 +127,17 @@ pub async fn forward(
     outgoing: Outgoing,
 ) -> Result<Answer, ForwardError> {
     let route = permit.route();
-    let upstream = snapshot.upstreams.get(route.upstream).ok_or(ForwardError::Unreachable)?;
+    let upstream = snapshot
+        .upstreams
+        .get(route.upstream)
+        .ok_or(ForwardError::Unreachable)?;
     let place = upstream.enter().ok_or(ForwardError::Full)?;
-    let Outgoing { mut parts, body, upgrade, secret_allowed } = outgoing;
+    let Outgoing {
+        mut parts,
+        body,
+        upgrade,
+        secret_allowed,
+    } = outgoing;
     let (body, progress) = RequestBody::of(body, route.max_body);
     record.progress.clone_from(&progress);
     let public_host = parts.headers.get(header::HOST).cloned();
@@ -138,14 +146,19 @@ pub async fn forward(
     let (protocol, client_side) = upgrade.unzip();
     let hop = Hop {
         origin: &record.origin,
-        believed: believed.map_or(crate::policy::address::Believed::XForwardedFor, |(trust, _)| trust.believed),
+        believed: believed.map_or(crate::policy::address::Believed::XForwardedFor, |(trust, _)| {
+            trust.believed
+        }),
         secret_allowed,
         secure: false,
         authority: &endpoint.authority,
         request_id: &record.request_id,
         upgrade: protocol,
     };
-    snapshot.policy.headers.to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
+    snapshot
+        .policy
+        .headers
+        .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
     parts.uri = origin_form(&parts.uri);
     parts.version = http::Version::HTTP_11;
     let mut sending = Sending {
@@ -164,7 +177,12 @@ pub async fn forward(
     }
     record.waited(record.elapsed_ns().saturating_sub(began));
     let (mut response, connection, endpoint) = answered.map_err(|error| blame_client(error, progress.as_deref()))?;
-    let lease = Lease { place, endpoint, worker: client.worker.index, connection: Some(connection) };
+    let lease = Lease {
+        place,
+        endpoint,
+        worker: client.worker.index,
+        connection: Some(connection),
+    };
     let status = response.status();
     strip_response(response.headers_mut(), status);
     if route.headers.rewrite_location
@@ -177,20 +195,29 @@ pub async fn forward(
     }
     let (head, body) = response.into_parts();
     let stream = FromUpstream::new(body, lease, upstream.spec.config.stream_idle_timeout);
-    Ok(Answer { head, body: AnswerBody::Stream(stream) })
+    Ok(Answer {
+        head,
+        body: AnswerBody::Stream(stream),
+    })
 }
 
 /// A 101 that nobody asked for is nonsense (hardening r30).
-fn tunnel(
-    mut response: Response<Incoming>,
-    client: Option<OnUpgrade>,
-    lease: Lease,
-) -> Result<Answer, ForwardError> {
+fn tunnel(mut response: Response<Incoming>, client: Option<OnUpgrade>, lease: Lease) -> Result<Answer, ForwardError> {
     let upstream = hyper::upgrade::on(&mut response);
     let client = client.ok_or(ForwardError::BadGateway)?;
     let (head, _) = response.into_parts();
-    let lease = Lease { connection: None, ..lease };
-    Ok(Answer { head, body: AnswerBody::Tunnel(Tunnel { client, upstream, lease }) })
+    let lease = Lease {
+        connection: None,
+        ..lease
+    };
+    Ok(Answer {
+        head,
+        body: AnswerBody::Tunnel(Tunnel {
+            client,
+            upstream,
+            lease,
+        }),
+    })
 }
 
 /// The target as it goes on the wire: the client's own bytes, without scheme and authority.
@@ -224,7 +251,11 @@ impl Sending<'_> {
         loop {
             let endpoint = self.upstream.pick(attempt).ok_or(ForwardError::Unreachable)?;
             attempt += 1;
-            self.sent_to = self.upstream.endpoints.iter().position(|other| std::ptr::eq(other, endpoint));
+            self.sent_to = self
+                .upstream
+                .endpoints
+                .iter()
+                .position(|other| std::ptr::eq(other, endpoint));
             let (mut connection, reused) = match endpoint.take_idle(self.worker) {
                 Some(connection) => (connection, true),
                 None => match self.dial(endpoint).await {
@@ -299,7 +330,11 @@ impl Sending<'_> {
             }
             let now = progress.frames();
             if now == frames {
-                return if progress.is_starved() { ForwardError::BodyStalled } else { ForwardError::Timeout };
+                return if progress.is_starved() {
+                    ForwardError::BodyStalled
+                } else {
+                    ForwardError::Timeout
+                };
             }
             frames = now;
         }
@@ -323,7 +358,15 @@ enum Failed {
 
 /// RFC 9110 §9.2.2.
 fn is_idempotent(method: &Method) -> bool {
-    [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE].contains(method)
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::TRACE,
+    ]
+    .contains(method)
 }
 
 /// The same request once more; it has no body.
@@ -347,14 +390,18 @@ fn blame_client(error: ForwardError, progress: Option<&Progress>) -> ForwardErro
 
 /// A `Location` with the upstream's own authority would lead the client past the gateway: it becomes relative to the public one.
 fn rewrite_location(headers: &mut HeaderMap, endpoint: &Endpoint, public_host: Option<&HeaderValue>) {
-    let Some(location) = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()) else { return };
+    let Some(location) = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()) else {
+        return;
+    };
     let scheme = match endpoint.url {
         Url::Http { .. } | Url::Unix(_) => "http://",
         Url::Https { .. } => "https://",
     };
     let own = endpoint.authority.to_str().unwrap_or_default();
     let rest = location.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(own));
-    let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) else { return };
+    let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) else {
+        return;
+    };
     let public = public_host.and_then(|host| host.to_str().ok());
     let rewritten = match public {
         Some(host) => format!("http://{host}{rest}"),

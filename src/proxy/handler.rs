@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use crate::policy::credential::Credential;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
 use crate::policy::headers::{Hop, upgrade_of};
@@ -27,8 +28,8 @@ pub async fn handle(client: Arc<Client>, mut request: Request<Incoming>) -> Resp
     let head = client.heads.take();
     let gateway = &client.worker.gateway;
     let snapshot = gateway.snapshot();
-    let upgrade = upgrade_of(request.method(), request.headers())
-        .map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    let upgrade =
+        upgrade_of(request.method(), request.headers()).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     let (parts, body) = request.into_parts();
     let record = Record::begin(&client, snapshot.clone(), &parts, head.exchange);
     match head.refusal {
@@ -54,9 +55,13 @@ async fn judge_and_answer(
         Ok(case) => case,
         Err(opened) => return respond::denial(record, opened.denial, opened.route, &opened.allowances),
     };
-    let evidence = evidence::gather(snapshot, &facts, &case).await;
     let route = case.route;
+    let metrics = &client.worker.gateway.metrics;
+    let timer = matches!(case.presented.credential, Credential::Token(_))
+        .then(|| metrics.jwt_validation_duration.start_timer());
+    let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
     let verdict = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
+    drop(timer);
     record.judged(route, &verdict);
     let Verdict { allowances, effect, .. } = verdict;
     let permit = match effect {
@@ -64,7 +69,12 @@ async fn judge_and_answer(
         Effect::Permit(permit) => permit,
     };
     let secret_allowed = snapshot.policy.secret_allowed_from(record.origin.client);
-    let outgoing = Outgoing { parts, body, upgrade, secret_allowed };
+    let outgoing = Outgoing {
+        parts,
+        body,
+        upgrade,
+        secret_allowed,
+    };
     match forward::forward(client, snapshot, &mut record, permit, outgoing).await {
         Ok(answer) => respond::forwarded(record, answer, route, &allowances),
         Err(error) => respond::failure(record, error, route, &allowances),
@@ -78,13 +88,20 @@ fn facts<'r>(
     target: &'r Uri,
     headers: &'r HeaderMap,
 ) -> Result<Facts<'r>, Denial> {
-    Facts::read(method, target, headers, record.origin, client.admitted.listener.index, record.now)
+    Facts::read(
+        method,
+        target,
+        headers,
+        record.origin,
+        client.admitted.listener.index,
+        record.now,
+    )
 }
 
 /// What the head guard refused, as the denial that the client is told.
 fn refused_by_guard(refusal: Refusal) -> Denial {
     match refusal {
-        Refusal::Malformed(fault) => Denial::malformed(fault.name()),
+        Refusal::Malformed(fault) => Denial::malformed(fault.as_str()),
         Refusal::TimedOut => Denial::plain(Code::RequestTimeout, "head_timeout"),
         Refusal::TargetTooLong => Denial::plain(Code::TargetTooLong, "target_too_long"),
         Refusal::HeadTooLarge => Denial::plain(Code::HeadTooLarge, "head_too_large"),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 
-use crate::config::model::LogFormat;
+use crate::observe::Decision;
 use crate::observe::access_log::AccessLine;
-use crate::observe::{Decision, Format};
+use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
 use crate::policy::denial::{Code, Denial, Tells};
 use crate::policy::facts::Now;
@@ -53,6 +53,7 @@ pub struct Record {
     route: Option<usize>,
     auth_method: AuthMethod,
     decision: Decision,
+    refused: Option<Code>,
     reason: Option<&'static str>,
     detail: Option<&'static str>,
     permitted: Option<bool>,
@@ -74,10 +75,14 @@ impl Record {
         let listener = client.admitted.listener.index;
         let trust = snapshot.policy.listeners.get(listener).map(|(trust, _)| trust);
         let peer = client.admitted.peer;
-        let stranger = Origin { peer, peer_trusted: false, client: peer };
+        let stranger = Origin {
+            peer,
+            peer_trusted: false,
+            client: peer,
+        };
         let origin = trust.map_or(stranger, |trust| trust.origin(peer, &parts.headers));
         let log = &snapshot.config.log;
-        gateway.metrics.requests_in_flight(1);
+        gateway.metrics.requests_in_flight.inc();
         Box::new(Self {
             now: gateway.clock.now(),
             origin,
@@ -90,11 +95,15 @@ impl Record {
             target: parts.uri.clone(),
             version: parts.version,
             host: parts.headers.get(header::HOST).cloned(),
-            user_agent: log.user_agent.then(|| parts.headers.get(header::USER_AGENT).cloned()).flatten(),
+            user_agent: log
+                .user_agent
+                .then(|| parts.headers.get(header::USER_AGENT).cloned())
+                .flatten(),
             status: StatusCode::OK,
             route: None,
             auth_method: AuthMethod::None,
             decision: Decision::Deny,
+            refused: None,
             reason: None,
             detail: None,
             permitted: None,
@@ -127,6 +136,7 @@ impl Record {
     pub fn denied(&mut self, denial: &Denial, route: Option<&Route>) {
         self.route = route.map(|route| route.index);
         self.decision = Decision::Deny;
+        self.refused = Some(denial.code);
         self.reason = Some(denial.code.name());
         self.detail = Some(denial.detail);
         if let Tells::RetryAfter { limit, .. } = &denial.tells {
@@ -160,28 +170,46 @@ impl Record {
     /// Nanoseconds since the head had come.
     #[must_use]
     pub fn elapsed_ns(&self) -> u64 {
-        self.client.worker.gateway.clock.monotonic_ns().saturating_sub(self.now.monotonic_ns)
+        self.client
+            .worker
+            .gateway
+            .clock
+            .monotonic_ns()
+            .saturating_sub(self.now.monotonic_ns)
     }
 
     fn measure(&self, elapsed_ns: u64) {
         let metrics = &self.client.worker.gateway.metrics;
-        metrics.requests_in_flight(-1);
+        metrics.requests_in_flight.dec();
         if self.untrusted_forwarding {
-            self.client.admitted.listener.metrics.untrusted_forwarding();
+            self.client.admitted.listener.metrics.untrusted_forwarding.inc();
         }
-        let route = self.snapshot.route_metrics(self.route);
-        route.request(&self.method, self.status);
-        route.duration(Duration::from_nanos(elapsed_ns));
-        route.overhead(Duration::from_nanos(self.overhead_ns));
+        let route = self
+            .route
+            .and_then(|place| self.snapshot.routes.get(place))
+            .unwrap_or(&metrics.no_route);
+        route.count_request(&self.method, self.status);
+        route.duration.observe(seconds(elapsed_ns));
+        route.overhead.observe(seconds(self.overhead_ns));
         if self.judged {
-            let reason = if self.decision == Decision::Allow { None } else { self.reason };
-            route.decision(self.auth_method, self.decision, reason);
-            if let Some(permitted) = self.permitted {
-                route.permission(permitted);
-            }
+            self.measure_judgement(metrics, route);
         }
         if let (Some((upstream, _)), Some(upstream_ns)) = (&self.upstream, self.upstream_ns) {
-            upstream.metrics.duration(Duration::from_nanos(upstream_ns));
+            upstream.metrics.duration.observe(seconds(upstream_ns));
+        }
+    }
+
+    fn measure_judgement(&self, metrics: &Metrics, route: &RouteMetrics) {
+        route.count_decision(self.auth_method, self.refused);
+        if let Some(permitted) = self.permitted {
+            route.count_permission(permitted);
+        }
+        // Whoever was identified presented something valid, whatever it was then refused for.
+        let fault = if self.identity.is_some() { None } else { self.refused };
+        match self.auth_method {
+            AuthMethod::Jwt => metrics.jwt_validations.count(fault),
+            AuthMethod::ApiKey => metrics.api_key_validations.config.count(fault),
+            AuthMethod::Internal | AuthMethod::None => {}
         }
     }
 
@@ -193,7 +221,10 @@ impl Record {
             return;
         }
         let identity = self.identity.as_deref();
-        let endpoint = self.upstream.as_ref().and_then(|(upstream, place)| upstream.endpoints.get(*place));
+        let endpoint = self
+            .upstream
+            .as_ref()
+            .and_then(|(upstream, place)| upstream.endpoints.get(*place));
         let line = AccessLine {
             time_ms: gateway.clock.unix_ms(),
             request_id: self.request_id.to_str().unwrap_or_default(),
@@ -204,7 +235,10 @@ impl Record {
             method: Some(self.method.as_str()),
             path: Some(self.target.path().as_bytes()),
             status: self.status,
-            bytes_in: self.progress.as_ref().map_or(self.tunnel_in, |progress| progress.bytes()),
+            bytes_in: self
+                .progress
+                .as_ref()
+                .map_or(self.tunnel_in, |progress| progress.bytes()),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             duration: Duration::from_nanos(elapsed_ns),
             upstream_duration: self.upstream_ns.map(Duration::from_nanos),
@@ -215,11 +249,17 @@ impl Record {
             reason: self.reason,
             detail: self.detail,
             user_id: identity.map(|identity| identity.user.as_str()),
-            acting_for: identity.and_then(|identity| identity.acting_for.as_ref()).map(HeaderText::as_str),
-            client_id: identity.and_then(|identity| identity.client.as_ref()).map(HeaderText::as_str),
+            acting_for: identity
+                .and_then(|identity| identity.acting_for.as_ref())
+                .map(HeaderText::as_str),
+            client_id: identity
+                .and_then(|identity| identity.client.as_ref())
+                .map(HeaderText::as_str),
             key_id: identity.and_then(|identity| identity.key_id.as_deref()),
             issuer: identity.and_then(|identity| identity.issuer.as_deref()),
-            tenant: identity.and_then(|identity| identity.tenant.as_ref()).map(HeaderText::as_str),
+            tenant: identity
+                .and_then(|identity| identity.tenant.as_ref())
+                .map(HeaderText::as_str),
             scopes: identity.map_or(&[][..], |identity| &identity.scopes),
             limit: self.limit.as_deref(),
             upstream: self.upstream.as_ref().map(|(upstream, _)| &*upstream.spec.name),
@@ -227,11 +267,7 @@ impl Record {
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
             ..AccessLine::default()
         };
-        let format = match self.snapshot.config.log.format {
-            LogFormat::Json => Format::Json,
-            LogFormat::Text => Format::Text,
-        };
-        self.client.worker.lines.write(|out| line.write(format, out));
+        self.client.worker.lines.write(|out, format| line.write(format, out));
     }
 }
 
@@ -241,6 +277,11 @@ impl Drop for Record {
         self.measure(elapsed_ns);
         self.write(elapsed_ns);
     }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "exact up to 104 days")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }
 
 /// A client's own id is kept when it is one and sound; else it is a UUIDv7 (RFC 9562), which sorts by time.
@@ -258,12 +299,16 @@ fn request_id(snapshot: &Snapshot, parts: &Parts) -> HeaderValue {
 }
 
 fn says_where_from(headers: &HeaderMap) -> bool {
-    [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].iter().any(|name| headers.contains_key(name))
+    [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP]
+        .iter()
+        .any(|name| headers.contains_key(name))
 }
 
 fn is_sound_id(id: &[u8]) -> bool {
     (1..=128).contains(&id.len())
-        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-'))
+        && id
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-'))
 }
 
 const fn protocol(version: Version) -> &'static str {
@@ -279,6 +324,11 @@ const fn protocol(version: Version) -> &'static str {
 pub const fn closes(code: Code) -> bool {
     matches!(
         code,
-        Code::MalformedRequest | Code::RequestTimeout | Code::TargetTooLong | Code::HeadTooLarge | Code::NotImplemented | Code::BodyTooLarge
+        Code::MalformedRequest
+            | Code::RequestTimeout
+            | Code::TargetTooLong
+            | Code::HeadTooLarge
+            | Code::NotImplemented
+            | Code::BodyTooLarge
     )
 }

@@ -81,7 +81,15 @@ pub fn denial(
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let code = denial.code;
-    own(record, code.status(), code.name(), code.description(), headers, route, allowances)
+    own(
+        record,
+        code.status(),
+        code.name(),
+        code.description(),
+        headers,
+        route,
+        allowances,
+    )
 }
 
 /// The request was allowed, and could not be forwarded.
@@ -96,7 +104,15 @@ pub fn failure(
     if error.is_clients() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    own(record, error.status(), error.name(), error.description(), headers, Some(route), allowances)
+    own(
+        record,
+        error.status(),
+        error.name(),
+        error.description(),
+        headers,
+        Some(route),
+        allowances,
+    )
 }
 
 /// An answer of the gateway's own. `code` and `description` are ours and need no escaping; the id is of sound characters.
@@ -175,5 +191,9 @@ fn item(text: &mut String, allowance: &crate::policy::verdict::Allowance<'_>) {
     use std::fmt::Write as _;
     let left = allowance.left;
     // Writing to a String cannot fail.
-    let _ = write!(text, "\"{}\";r={};t={}", allowance.limit.name, left.remaining, left.reset_s);
+    let _ = write!(
+        text,
+        "\"{}\";r={};t={}",
+        allowance.limit.name, left.remaining, left.reset_s
+    );
 }

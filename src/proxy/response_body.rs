@@ -82,19 +82,31 @@ impl ResponseBody {
     #[must_use]
     pub fn own(record: Box<Record>, text: Bytes) -> Self {
         let source = Source::Own((!text.is_empty()).then_some(text));
-        Self { source, bytes_out: record.bytes_out.clone(), _record: Some(record) }
+        Self {
+            source,
+            bytes_out: record.bytes_out.clone(),
+            _record: Some(record),
+        }
     }
 
     /// Nothing: a tunnel follows, which keeps the record.
     #[must_use]
     pub fn none() -> Self {
-        Self { source: Source::Own(None), bytes_out: Arc::default(), _record: None }
+        Self {
+            source: Source::Own(None),
+            bytes_out: Arc::default(),
+            _record: None,
+        }
     }
 
     /// The upstream's.
     #[must_use]
     pub fn upstream(record: Box<Record>, body: FromUpstream) -> Self {
-        Self { source: Source::Upstream(Box::new(body)), bytes_out: record.bytes_out.clone(), _record: Some(record) }
+        Self {
+            source: Source::Upstream(Box::new(body)),
+            bytes_out: record.bytes_out.clone(),
+            _record: Some(record),
+        }
     }
 }
 
@@ -102,13 +114,23 @@ impl FromUpstream {
     /// `idle_timeout` zero: it may be silent for as long as it likes.
     #[must_use]
     pub fn new(body: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
-        let idle = (!idle_timeout.is_zero()).then(|| Idle { timeout: idle_timeout, sleep: Box::pin(sleep(idle_timeout)) });
-        Self { body, lease, ended: false, idle }
+        let idle = (!idle_timeout.is_zero()).then(|| Idle {
+            timeout: idle_timeout,
+            sleep: Box::pin(sleep(idle_timeout)),
+        });
+        Self {
+            body,
+            lease,
+            ended: false,
+            idle,
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            let Some(idle) = &mut self.idle else { return Poll::Pending };
+            let Some(idle) = &mut self.idle else {
+                return Poll::Pending;
+            };
             ready!(idle.sleep.as_mut().poll(cx));
             return Poll::Ready(Some(Err(StreamFault::Silent)));
         };
@@ -124,7 +146,9 @@ impl FromUpstream {
 impl Drop for FromUpstream {
     fn drop(&mut self) {
         let lease = &mut self.lease;
-        let Some(endpoint) = lease.place.upstream().endpoints.get(lease.endpoint) else { return };
+        let Some(endpoint) = lease.place.upstream().endpoints.get(lease.endpoint) else {
+            return;
+        };
         endpoint.end();
         if (self.ended || self.body.is_end_stream())
             && let Some(connection) = lease.connection.take()

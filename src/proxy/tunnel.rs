@@ -31,10 +31,20 @@ impl Tunnel {
         let open = worker.gateway.connected();
         let mut phase = worker.gateway.phase();
         tokio::spawn(async move {
-            let Self { client, upstream, lease } = self;
+            let Self {
+                client,
+                upstream,
+                lease,
+            } = self;
             if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
-                let mut client = Counted { io: TokioIo::new(client), read: Arc::default() };
-                let mut upstream = Counted { io: TokioIo::new(upstream), read: record.bytes_out.clone() };
+                let mut client = Counted {
+                    io: TokioIo::new(client),
+                    read: Arc::default(),
+                };
+                let mut upstream = Counted {
+                    io: TokioIo::new(upstream),
+                    read: record.bytes_out.clone(),
+                };
                 let from_client = client.read.clone();
                 tokio::select! {
                     // How a tunnel ends is its own protocol's affair.

@@ -58,7 +58,14 @@ impl Listener {
     /// No connection yet.
     #[must_use]
     pub fn new(index: usize, config: model::Listener, address: SocketAddr, metrics: ListenerMetrics) -> Self {
-        Self { index, config, address, metrics, connections: AtomicUsize::new(0), by_address: Mutex::default() }
+        Self {
+            index,
+            config,
+            address,
+            metrics,
+            connections: AtomicUsize::new(0),
+            by_address: Mutex::default(),
+        }
     }
 
     /// Limits of a request head.
@@ -75,9 +82,12 @@ impl Listener {
     /// A place for a connection from `peer`, unless its bounds are reached.
     #[must_use]
     pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Admitted> {
-        let admitted = Admitted { listener: self.clone(), peer };
+        let admitted = Admitted {
+            listener: self.clone(),
+            peer,
+        };
         // Counted first: dropping `admitted` counts it out again.
-        self.metrics.connections(1);
+        self.metrics.connections.inc();
         let all = self.connections.fetch_add(1, Ordering::AcqRel);
         let bound = self.config.max_connections_per_address;
         let same = if bound > 0 {
@@ -103,7 +113,7 @@ pub struct Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.listener.metrics.connections(-1);
+        self.listener.metrics.connections.dec();
         self.listener.connections.fetch_sub(1, Ordering::AcqRel);
         if self.listener.config.max_connections_per_address > 0 {
             let mut by_address = self.listener.by_address.lock();
@@ -129,9 +139,11 @@ pub fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let lines = gateway.output.buffer();
     let worker = Arc::new(Worker { index, gateway, lines });
-    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        runtime.block_on(work(worker, sockets));
-    })
+    std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            runtime.block_on(work(worker, sockets));
+        })
 }
 
 async fn work(worker: Arc<Worker>, sockets: Vec<(Arc<Listener>, std::net::TcpListener)>) {
@@ -175,7 +187,9 @@ async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListene
                 continue;
             }
         };
-        let Some(admitted) = listener.admit(peer.ip().to_canonical()) else { continue };
+        let Some(admitted) = listener.admit(peer.ip().to_canonical()) else {
+            continue;
+        };
         // Small answers must not wait for the acknowledgement of the last (RFC 896).
         let _ = stream.set_nodelay(true);
         tokio::spawn(connection::serve(worker.clone(), admitted, stream));

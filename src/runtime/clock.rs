@@ -15,7 +15,9 @@ impl Clock {
     #[must_use]
     pub fn start() -> Self {
         let now = Instant::now();
-        Self { origin: now.checked_sub(std::time::Duration::from_secs(3600)).unwrap_or(now) }
+        Self {
+            origin: now.checked_sub(std::time::Duration::from_secs(3600)).unwrap_or(now),
+        }
     }
 
     /// Nanoseconds on the clock that never goes back.
@@ -34,6 +36,9 @@ impl Clock {
     /// Both, for a judgement.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now { unix_s: self.unix_ms().div_euclid(1000), monotonic_ns: self.monotonic_ns() }
+        Now {
+            unix_s: self.unix_ms().div_euclid(1000),
+            monotonic_ns: self.monotonic_ns(),
+        }
     }
 }

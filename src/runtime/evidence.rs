@@ -1,54 +1,60 @@
 //! What the judge must know and cannot: gathered here, the only wait before a decision, and usually none.
 
+use std::sync::Arc;
+
+use crate::observe::metrics::Metrics;
 use crate::policy::authn::jwt;
 use crate::policy::credential::Credential;
 use crate::policy::facts::Facts;
 use crate::policy::identity::AuthMethod;
 use crate::policy::judge::{Case, Evidence};
-use crate::policy::token::TokenFault;
+use crate::policy::token::{TokenFault, VerifiedToken};
 
 use super::keys::{Judged, Keys};
 use super::snapshot::Snapshot;
 
 /// Gathers what the case needs.
-pub async fn gather(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_>) -> Evidence {
+pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_>) -> Evidence {
     match case.presented.credential {
-        Credential::Token(token) => of_token(snapshot, facts, case, token).await,
+        Credential::Token(token) => of_token(metrics, snapshot, facts, case, token).await,
         Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
     }
 }
 
-async fn of_token(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_>, token: &str) -> Evidence {
+async fn of_token(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_>, token: &str) -> Evidence {
     // A token is in the cache of the one issuer that verified it, so a hit needs no parsing.
     let issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
     for keys in issuers {
         if let Some(verified) = keys.known(token) {
-            snapshot.tokens.hit();
+            metrics.token_cache_hits.inc();
             return Evidence::Token(Ok(verified));
         }
     }
-    snapshot.tokens.miss();
+    metrics.token_cache_misses.inc();
     if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
         return Evidence::NotAsked(denial);
     }
-    Evidence::Token(verified(snapshot, case, token).await)
+    Evidence::Token(verified(metrics, snapshot, case, token).await)
 }
 
 async fn verified(
+    metrics: &Metrics,
     snapshot: &Snapshot,
     case: &Case<'_>,
     token: &str,
-) -> Result<std::sync::Arc<crate::policy::token::VerifiedToken>, TokenFault> {
+) -> Result<Arc<VerifiedToken>, TokenFault> {
     let parsed = jwt::parse(token)?;
     let issuer = snapshot.policy.issuer_of(case.route, parsed.issuer());
-    let keys: &Keys = issuer.and_then(|place| snapshot.keys.get(place)).ok_or(TokenFault::UnknownIssuer)?;
+    let keys: &Keys = issuer
+        .and_then(|place| snapshot.keys.get(place))
+        .ok_or(TokenFault::UnknownIssuer)?;
     match keys.judge(token, &parsed) {
         Judged::Known(outcome) => {
-            snapshot.tokens.keys_hit();
+            metrics.jwks_cache_hits.inc();
             outcome
         }
         Judged::Fetch(fault) => {
-            snapshot.tokens.keys_miss();
+            metrics.jwks_cache_misses.inc();
             if !keys.fetched_again(fault).await {
                 return Err(fault);
             }

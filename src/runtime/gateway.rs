@@ -7,8 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::compile::compile;
-use crate::config::Loaded;
-use crate::config::error::{ConfigErrors, Problems};
+use crate::config::{ConfigErrors, Loaded, Problems};
 use crate::observe::metrics::Metrics;
 use crate::observe::output::Output;
 
@@ -53,7 +52,9 @@ impl Gateway {
     pub fn new(loaded: Loaded, metrics: Metrics, output: Output, workers: usize) -> Result<Self, ConfigErrors> {
         let clock = Clock::start();
         let snapshot = Self::compiled(loaded, None, &metrics, clock, workers)?;
-        metrics.config_generation(snapshot.generation);
+        metrics
+            .config_generation
+            .set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         Ok(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
@@ -77,7 +78,14 @@ impl Gateway {
         problems.finish()?;
         // `finish` fails where `compile` gives nothing.
         let compiled = compiled.ok_or_else(ConfigErrors::default)?;
-        Ok(Snapshot::new(loaded.config, compiled, previous, metrics, clock, workers))
+        Ok(Snapshot::new(
+            loaded.config,
+            compiled,
+            previous,
+            metrics,
+            clock,
+            workers,
+        ))
     }
 
     /// Puts another config in force, whole or not at all. What listens and how many work stays as it began.
@@ -87,7 +95,9 @@ impl Gateway {
     pub fn replace(&self, loaded: Loaded) -> Result<(), ConfigErrors> {
         let previous = self.snapshot.load_full();
         let snapshot = Self::compiled(loaded, Some(&previous), &self.metrics, self.clock, self.workers)?;
-        self.metrics.config_generation(snapshot.generation);
+        self.metrics
+            .config_generation
+            .set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         self.refresh(&snapshot, Some(&previous));
         self.snapshot.store(Arc::new(snapshot));
         Ok(())

@@ -16,7 +16,7 @@ use crate::compile::{IssuerSpec, KeySource};
 use crate::observe::metrics::IssuerMetrics;
 use crate::policy::authn::jwt::{KeySet, Unverified, verify};
 use crate::policy::digest::SecretDigest;
-use crate::policy::token::{Algorithm, TokenFault, VerifiedToken};
+use crate::policy::token::{TokenFault, VerifiedToken};
 
 use super::clock::Clock;
 
@@ -98,6 +98,10 @@ pub enum Judged {
     Fetch(TokenFault),
 }
 
+fn count(keys: usize) -> i64 {
+    i64::try_from(keys).unwrap_or(i64::MAX)
+}
+
 /// What the status page shows of an issuer.
 #[derive(Debug)]
 #[allow(missing_docs)]
@@ -114,7 +118,7 @@ impl Keys {
     pub fn new(spec: IssuerSpec, metrics: IssuerMetrics, clock: Clock) -> Self {
         let pause = Quota::with_period(REFETCH_PAUSE).unwrap_or(Quota::per_hour(std::num::NonZeroU32::MIN));
         let live = Live::new(KeySet::default(), None, 0, &spec);
-        metrics.keys(live.keys.len());
+        metrics.keys.set(count(live.keys.len()));
         Self {
             spec,
             metrics,
@@ -134,10 +138,12 @@ impl Keys {
         &self.spec
     }
 
-    /// The issuer's metrics.
-    #[must_use]
-    pub const fn metrics(&self) -> &IssuerMetrics {
-        &self.metrics
+    /// Measures how long the issuer takes to answer.
+    pub async fn timed<T>(&self, fetch: impl Future<Output = T>) -> T {
+        let timer = self.metrics.duration.start_timer();
+        let fetched = fetch.await;
+        timer.observe_duration();
+        fetched
     }
 
     /// A token that these keys verified before.
@@ -153,7 +159,7 @@ impl Keys {
     pub fn judge(&self, token: &str, parsed: &Unverified<'_>) -> Judged {
         let live = self.live.load();
         // Secrets are the config's own: no fetch can change what they say.
-        let symmetric = parsed.algorithm().is_some_and(Algorithm::is_symmetric);
+        let symmetric = parsed.algorithm().is_symmetric();
         if !symmetric && self.is_stale(&live) {
             return Judged::Fetch(TokenFault::KeysUnavailable);
         }
@@ -161,7 +167,13 @@ impl Keys {
         match verify(parsed, &self.spec.rules, &live.keys, credential) {
             Ok(verified) => {
                 let verified = Arc::new(verified);
-                live.verified.insert(token.into(), Known { token: verified.clone(), symmetric });
+                live.verified.insert(
+                    token.into(),
+                    Known {
+                        token: verified.clone(),
+                        symmetric,
+                    },
+                );
                 Judged::Known(Ok(verified))
             }
             Err(fault) if !symmetric && self.may_be_healed(fault, parsed) => Judged::Fetch(fault),
@@ -189,7 +201,9 @@ impl Keys {
         if !(first || under_way || asked) {
             return false;
         }
-        tokio::time::timeout(self.spec.request_timeout, fetches.changed()).await.is_ok_and(|changed| changed.is_ok())
+        tokio::time::timeout(self.spec.request_timeout, fetches.changed())
+            .await
+            .is_ok_and(|changed| changed.is_ok())
     }
 
     /// Whether the first fetch has finished, well or not.
@@ -224,8 +238,13 @@ impl Keys {
     /// Takes what a fetch brought; the refresher's alone.
     pub fn publish(&self, fetched: Result<&[u8], String>) -> Result<(), String> {
         let outcome = fetched.and_then(|document| self.take(document));
-        self.metrics.refreshed(outcome.is_ok());
-        self.last_error.store(Arc::new(outcome.as_ref().err().cloned().unwrap_or_default()));
+        self.metrics.refreshes.inc();
+        self.metrics.up.set(i64::from(outcome.is_ok()));
+        if outcome.is_err() {
+            self.metrics.refresh_failures.inc();
+        }
+        self.last_error
+            .store(Arc::new(outcome.as_ref().err().cloned().unwrap_or_default()));
         self.fetching.store(false, Ordering::Release);
         self.fetches.send_modify(|count| *count += 1);
         outcome
@@ -248,7 +267,7 @@ impl Keys {
             return Err("the JWKS holds no usable key; the last good keys are kept".to_owned());
         }
         let live = Live::new(keys, Some(digest), now_ns, &self.spec);
-        self.metrics.keys(live.keys.len());
+        self.metrics.keys.set(count(live.keys.len()));
         self.live.store(Arc::new(live));
         Ok(())
     }
@@ -261,7 +280,9 @@ impl Keys {
     /// Writes the age of the keys to its metric.
     pub fn measure(&self) {
         if let Some(age) = self.age() {
-            self.metrics.age(age);
+            self.metrics
+                .age_seconds
+                .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         }
     }
 

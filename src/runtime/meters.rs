@@ -29,7 +29,13 @@ impl Counters {
     /// None counted yet.
     #[must_use]
     pub fn new(spec: LimitSpec, metrics: LimitMetrics) -> Self {
-        Self { spec, metrics, live: DashMap::new(), count: AtomicUsize::new(0), overflow: Mutex::new(0) }
+        Self {
+            spec,
+            metrics,
+            live: DashMap::new(),
+            count: AtomicUsize::new(0),
+            overflow: Mutex::new(0),
+        }
     }
 
     /// What they count.
@@ -48,7 +54,7 @@ impl Counters {
     pub fn sweep(&self, now_ns: u64) {
         self.live.retain(|_, tat| *tat > now_ns);
         self.count.store(self.live.len(), Ordering::Relaxed);
-        self.metrics.keys(self.keys());
+        self.metrics.keys.set(i64::try_from(self.keys()).unwrap_or(i64::MAX));
     }
 
     /// Applies `change` to the key's theoretical arrival time, or to the shared one's when the limit is full.
@@ -69,7 +75,12 @@ impl Counters {
             *tat = next;
             Ok(left)
         });
-        self.metrics.decision(judged.is_ok());
+        let counted = if judged.is_ok() {
+            &self.metrics.allowed
+        } else {
+            &self.metrics.denied
+        };
+        counted.inc();
         judged
     }
 
@@ -102,7 +113,8 @@ const NO_COUNTERS: Wait = Wait(1_000_000_000);
 
 impl Meter for Meters {
     fn charge(&self, limit: LimitId, key: BucketKey, quota: &Quota, now_ns: u64) -> Result<Left, Wait> {
-        self.of(limit).map_or(Err(NO_COUNTERS), |counters| counters.charge(key, quota, now_ns))
+        self.of(limit)
+            .map_or(Err(NO_COUNTERS), |counters| counters.charge(key, quota, now_ns))
     }
 
     fn refund(&self, limit: LimitId, key: BucketKey, quota: &Quota) {
@@ -112,6 +124,7 @@ impl Meter for Meters {
     }
 
     fn peek(&self, limit: LimitId, key: BucketKey, quota: &Quota, now_ns: u64) -> Result<(), Wait> {
-        self.of(limit).map_or(Err(NO_COUNTERS), |counters| counters.peek(key, quota, now_ns))
+        self.of(limit)
+            .map_or(Err(NO_COUNTERS), |counters| counters.peek(key, quota, now_ns))
     }
 }

@@ -38,7 +38,7 @@ pub async fn refresh(keys: Weak<Keys>) {
             }
             KeySource::Url(url) => {
                 live.begin();
-                let fetched = live.metrics().timed(fetch(client.as_ref(), url)).await;
+                let fetched = live.timed(fetch(client.as_ref(), url)).await;
                 let max_age = fetched.as_ref().ok().and_then(|document| document.max_age);
                 let outcome = live.publish(fetched.as_ref().map(|document| &*document.body).map_err(Clone::clone));
                 failures = if outcome.is_ok() { 0 } else { failures.saturating_add(1) };
@@ -80,7 +80,9 @@ fn next_pause(interval: Duration, max_age: Option<Duration>, failures: u32) -> D
     let regular = max_age.map_or(interval, |max_age| max_age.max(SHORTEST_INTERVAL).min(interval));
     let pause = match failures {
         0 => regular,
-        failures => FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(16))).min(regular),
+        failures => FIRST_PAUSE
+            .saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(16)))
+            .min(regular),
     };
     let jitter = uuid::Uuid::new_v4().as_u128() % 1000;
     let tenth = pause.mul_f64(0.1 * f64::from(u32::try_from(jitter).unwrap_or(0)) / 1000.0);
@@ -94,8 +96,14 @@ struct Document {
 
 async fn read_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
     let name = path.display();
-    let read = tokio::fs::read(path).await.map_err(|error| format!("{name}: {error}"))?;
-    if read.len() > MAX_DOCUMENT { Err(format!("{name}: larger than 1 MiB")) } else { Ok(read) }
+    let read = tokio::fs::read(path)
+        .await
+        .map_err(|error| format!("{name}: {error}"))?;
+    if read.len() > MAX_DOCUMENT {
+        Err(format!("{name}: larger than 1 MiB"))
+    } else {
+        Ok(read)
+    }
 }
 
 /// Fetches without following redirects, each within `timeout`.
@@ -114,7 +122,10 @@ async fn fetch(client: Option<&reqwest::Client>, url: &str) -> Result<Document, 
     if response.status() != reqwest::StatusCode::OK {
         return Err(format!("the issuer answered {}", response.status()));
     }
-    let max_age = response.headers().get(http::header::CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
+    let max_age = response
+        .headers()
+        .get(http::header::CACHE_CONTROL)
+        .and_then(|value| max_age(value.to_str().ok()?));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| chain(&error))? {
         if body.len() + chunk.len() > MAX_DOCUMENT {
@@ -127,7 +138,9 @@ async fn fetch(client: Option<&reqwest::Client>, url: &str) -> Result<Document, 
 
 /// RFC 9111 §5.2.2.1.
 fn max_age(value: &str) -> Option<Duration> {
-    let seconds = value.split(',').find_map(|directive| directive.trim().strip_prefix("max-age="))?;
+    let seconds = value
+        .split(',')
+        .find_map(|directive| directive.trim().strip_prefix("max-age="))?;
     seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
 }
 
@@ -153,7 +166,10 @@ mod tests {
         let about = |pause: Duration, wanted: Duration| pause <= wanted && pause >= wanted.mul_f64(0.9);
         assert!(about(next_pause(minutes(30), None, 0), minutes(30)));
         assert!(about(next_pause(minutes(30), Some(minutes(5)), 0), minutes(5)));
-        assert!(about(next_pause(minutes(30), Some(Duration::ZERO), 0), SHORTEST_INTERVAL));
+        assert!(about(
+            next_pause(minutes(30), Some(Duration::ZERO), 0),
+            SHORTEST_INTERVAL
+        ));
         assert!(about(next_pause(minutes(30), Some(minutes(60)), 0), minutes(30)));
         assert!(about(next_pause(minutes(30), None, 1), FIRST_PAUSE));
         assert!(about(next_pause(minutes(30), None, 4), FIRST_PAUSE * 8));

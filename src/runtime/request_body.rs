@@ -69,7 +69,11 @@ impl RequestBody {
             return (Self::Empty, None);
         }
         let progress = Arc::new(Progress::default());
-        let flowing = Flowing { client, progress: progress.clone(), max };
+        let flowing = Flowing {
+            client,
+            progress: progress.clone(),
+            max,
+        };
         (Self::Flowing(flowing), Some(progress))
     }
 }
@@ -166,7 +170,11 @@ impl Flowing {
         self.progress.frames.fetch_add(1, Ordering::Relaxed);
         let length = frame.data_ref().map_or(0, Bytes::len);
         let length = u64::try_from(length).unwrap_or(u64::MAX);
-        let bytes = self.progress.bytes.fetch_add(length, Ordering::Relaxed).saturating_add(length);
+        let bytes = self
+            .progress
+            .bytes
+            .fetch_add(length, Ordering::Relaxed)
+            .saturating_add(length);
         if self.max > 0 && bytes > self.max {
             return Poll::Ready(Some(Err(self.progress.fail(BodyFault::TooLarge))));
         }

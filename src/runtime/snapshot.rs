@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::compile::Compiled;
 use crate::config::model::Config;
-use crate::observe::metrics::{Metrics, RouteMetrics, TokenMetrics};
+use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::Policy;
 
 use super::clock::Clock;
@@ -29,10 +29,6 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
-    /// For requests without a route.
-    pub no_route: RouteMetrics,
-    /// Tokens seen again, and keys found.
-    pub tokens: TokenMetrics,
 }
 
 impl Snapshot {
@@ -79,16 +75,8 @@ impl Snapshot {
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
             routes: routes.collect(),
-            no_route: metrics.route("-", &[]),
-            tokens: metrics.tokens(),
             policy: compiled.policy,
             config,
         }
-    }
-
-    /// The metrics of a route, or of requests without one.
-    #[must_use]
-    pub fn route_metrics(&self, route: Option<usize>) -> &RouteMetrics {
-        route.and_then(|place| self.routes.get(place)).unwrap_or(&self.no_route)
     }
 }

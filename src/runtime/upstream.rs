@@ -62,7 +62,9 @@ struct Idle {
 
 impl std::fmt::Debug for Idle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Idle").field("since", &self.since).finish_non_exhaustive()
+        f.debug_struct("Idle")
+            .field("since", &self.since)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +72,12 @@ impl Upstream {
     /// No connection yet.
     #[must_use]
     pub fn new(spec: UpstreamSpec, metrics: UpstreamMetrics, workers: usize) -> Self {
-        let endpoints = spec.config.urls.iter().map(|url| Endpoint::new(url.clone(), workers)).collect();
+        let endpoints = spec
+            .config
+            .urls
+            .iter()
+            .map(|url| Endpoint::new(url.clone(), workers))
+            .collect();
         Self {
             metrics,
             endpoints,
@@ -86,7 +93,7 @@ impl Upstream {
     pub fn enter(self: &Arc<Self>) -> Option<InFlight> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let entered = InFlight { upstream: self.clone() };
-        self.metrics.in_flight(1);
+        self.metrics.in_flight.inc();
         // Dropping `entered` gives the place back.
         (self.max_in_flight == 0 || before < self.max_in_flight).then_some(entered)
     }
@@ -116,7 +123,8 @@ impl Upstream {
     pub fn sweep(&self, worker: usize) {
         for endpoint in &self.endpoints {
             if let Some(idle) = endpoint.idle.get(worker) {
-                idle.lock().retain(|idle| idle.since.elapsed() < MAX_IDLE_TIME && !idle.connection.is_closed());
+                idle.lock()
+                    .retain(|idle| idle.since.elapsed() < MAX_IDLE_TIME && !idle.connection.is_closed());
             }
         }
     }
@@ -158,7 +166,10 @@ impl Endpoint {
         if let Some(idle) = self.idle.get(worker) {
             let mut idle = idle.lock();
             if idle.len() < MAX_IDLE {
-                idle.push(Idle { connection, since: Instant::now() });
+                idle.push(Idle {
+                    connection,
+                    since: Instant::now(),
+                });
             }
         }
     }
@@ -175,7 +186,11 @@ impl Endpoint {
 }
 
 fn authority(host: &str, port: u16, default: u16) -> String {
-    if port == default { host.to_owned() } else { format!("{host}:{port}") }
+    if port == default {
+        host.to_owned()
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// A request in flight to an upstream; its place is given back when this is dropped.
@@ -195,6 +210,6 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.upstream.metrics.in_flight(-1);
+        self.upstream.metrics.in_flight.dec();
     }
 }

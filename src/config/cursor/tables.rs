@@ -22,20 +22,12 @@ pub(in crate::config) struct Naming {
 
 impl<'e> Cursor<'_, 'e> {
     /// A table that does not exist unless it was written.
-    pub(in crate::config) fn table<T>(
-        &mut self,
-        key: &str,
-        read: impl FnOnce(&mut Cursor<'_, 'e>) -> T,
-    ) -> Option<T> {
+    pub(in crate::config) fn table<T>(&mut self, key: &str, read: impl FnOnce(&mut Cursor<'_, 'e>) -> T) -> Option<T> {
         self.enter(key).map(|t| t.read(read))
     }
 
     /// A table that always exists: left out, it has its defaults.
-    pub(in crate::config) fn section<T>(
-        &mut self,
-        key: &str,
-        read: impl FnOnce(&mut Cursor<'_, 'e>) -> T,
-    ) -> T {
+    pub(in crate::config) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Cursor<'_, 'e>) -> T) -> T {
         if !self.table.contains_key(key) && !self.inherited.table.contains_key(key) {
             let source = self.reader.problems.sources_mut().of(&self.path);
             self.table.insert(
@@ -131,11 +123,7 @@ impl<'e> Cursor<'_, 'e> {
     }
 
     /// A list of tables without names.
-    pub(in crate::config) fn unnamed_list<T>(
-        &mut self,
-        key: &str,
-        read: impl Fn(&mut Cursor<'_, 'e>) -> T,
-    ) -> Vec<T> {
+    pub(in crate::config) fn unnamed_list<T>(&mut self, key: &str, read: impl Fn(&mut Cursor<'_, 'e>) -> T) -> Vec<T> {
         let (tables, quiet) = self.take_tables(key);
         let read_one = |(path, table)| {
             let mut entry = self.inside(path, None, table);
@@ -167,10 +155,7 @@ impl<'e> Cursor<'_, 'e> {
         let mut cursor = self.inside(path, variable, Table::new());
         cursor.quiet = quiet;
         if inherits {
-            cursor.inherited = Inherited {
-                table,
-                variable: below,
-            };
+            cursor.inherited = Inherited { table, variable: below };
         } else {
             cursor.table = table;
         }

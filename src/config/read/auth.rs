@@ -17,9 +17,7 @@ impl Methods {
     /// By the sections that were written; to be asked before they are read.
     pub(super) fn of(t: &Cursor<'_, '_>) -> Self {
         Self {
-            jwt: t
-                .peek_table("issuers")
-                .is_some_and(|issuers| !issuers.is_empty()),
+            jwt: t.peek_table("issuers").is_some_and(|issuers| !issuers.is_empty()),
             api_key: t.given("api_keys"),
             internal: t.given("internal"),
         }
@@ -44,19 +42,12 @@ impl Methods {
 /// or a reference adds must also have a section to be judged by.
 pub(super) fn enforced(t: &mut Cursor<'_, '_>, route: &str, methods: &Methods) -> AuthMode {
     let nobody = AuthMode { chain: Vec::new() };
-    let in_files = t
-        .in_files("auth", v::mode)
-        .unwrap_or_else(|| nobody.clone())
-        .chain;
+    let in_files = t.in_files("auth", v::mode).unwrap_or_else(|| nobody.clone()).chain;
     if let Some(node) = t.reader.overrides.remove(route) {
         t.replace("auth", node);
     }
     let mode = t.key("auth", nobody, v::mode);
-    for method in mode
-        .chain
-        .iter()
-        .filter(|method| !in_files.contains(method))
-    {
+    for method in mode.chain.iter().filter(|method| !in_files.contains(method)) {
         if *method == AuthMethod::None {
             t.problem(
                 "auth",
@@ -65,9 +56,7 @@ pub(super) fn enforced(t: &mut Cursor<'_, '_>, route: &str, methods: &Methods) -
         } else if let Some(section) = methods.lacks(*method) {
             t.problem(
                 "auth",
-                format!(
-                    "there is no {section} to judge by; write that section, or use another mode"
-                ),
+                format!("there is no {section} to judge by; write that section, or use another mode"),
             );
         }
     }
@@ -77,9 +66,7 @@ pub(super) fn enforced(t: &mut Cursor<'_, '_>, route: &str, methods: &Methods) -
 /// `use_jwt_auth = false` sends every caller of a `jwt` chain to `internal`, which must then exist.
 pub(super) fn switched_off(t: &mut Cursor<'_, '_>, config: &Config) {
     let mut chains = config.routes.iter().map(|route| &route.auth.chain);
-    if !config.server.use_jwt_auth
-        && config.internal.is_none()
-        && chains.any(|chain| chain.contains(&AuthMethod::Jwt))
+    if !config.server.use_jwt_auth && config.internal.is_none() && chains.any(|chain| chain.contains(&AuthMethod::Jwt))
     {
         t.problem(
             "server.use_jwt_auth",

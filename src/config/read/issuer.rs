@@ -6,19 +6,14 @@ use std::collections::BTreeMap;
 
 use super::{hours, minutes, secs};
 use crate::config::cursor::Cursor;
-use crate::config::model::{
-    Algorithm, ClaimNames, Issuer, RemoteTokenKind, RemoteTokens, TokenSource,
-};
+use crate::config::model::{Algorithm, ClaimNames, Issuer, RemoteTokenKind, RemoteTokens, TokenSource};
 use crate::config::value as v;
 
 pub(super) fn issuer(t: &mut Cursor<'_, '_>) -> Issuer {
     let (remote, secrets) = (t.given("remote"), t.given("secrets"));
     let (by_url, by_file) = (t.given("jwks_url"), t.given("jwks_file"));
     let discovery = t.key("discovery", false, v::boolean);
-    let key_sets = [by_url, by_file, discovery]
-        .into_iter()
-        .filter(|given| *given)
-        .count();
+    let key_sets = [by_url, by_file, discovery].into_iter().filter(|given| *given).count();
     if remote && (secrets || key_sets > 0) {
         t.problem(
             "remote",
@@ -27,11 +22,7 @@ pub(super) fn issuer(t: &mut Cursor<'_, '_>) -> Issuer {
     } else if !remote && (key_sets > 1 || (key_sets == 0 && !secrets)) {
         t.problem("", "needs exactly one of `jwks_url`, `discovery = true` and `jwks_file` (`secrets` may stand beside it), or `secrets`, or `remote`");
     }
-    let algorithms = t.some_or(
-        "algorithms",
-        default_algorithms(key_sets > 0, secrets),
-        v::algorithm,
-    );
+    let algorithms = t.some_or("algorithms", default_algorithms(key_sets > 0, secrets), v::algorithm);
     let hmac = algorithms.iter().copied().filter_map(hmac_bytes).max();
     // Without any key, and without any algorithm, that was said already.
     if !remote && (key_sets > 0 || secrets) && !algorithms.is_empty() {
@@ -46,22 +37,14 @@ pub(super) fn issuer(t: &mut Cursor<'_, '_>) -> Issuer {
         audiences: t.list("audiences", Vec::new(), v::some_text),
         algorithms,
         required_claims: t.open("required_claims", v::some_text, |t, claim| {
-            t.required(
-                claim,
-                crate::config::model::ClaimRule::Present,
-                v::claim_rule,
-            )
+            t.required(claim, crate::config::model::ClaimRule::Present, v::claim_rule)
         }),
         leeway: t.key("leeway", secs(30), v::duration),
         max_token_lifetime: t.key("max_token_lifetime", secs(0), v::duration),
         refresh_interval: t.key("refresh_interval", minutes(30), v::some_duration),
         max_stale: t.key("max_stale", hours(24), v::duration),
         request_timeout: t.key("request_timeout", secs(5), v::some_duration),
-        token_sources: t.some_or(
-            "token_sources",
-            vec![TokenSource::Authorization],
-            v::token_source,
-        ),
+        token_sources: t.some_or("token_sources", vec![TokenSource::Authorization], v::token_source),
         origins: t.list("origins", Vec::new(), v::origin),
         user_prefix: t.key("user_prefix", String::new(), v::printable),
         claims: t.section("claims", claim_names),
@@ -111,9 +94,7 @@ pub(super) fn one_without_iss(t: &mut Cursor<'_, '_>, issuers: &BTreeMap<String,
             continue;
         };
         let message = match issuer.issuer {
-            None => format!(
-                "is left out, as in {first:?}; only one issuer may take tokens without `iss`"
-            ),
+            None => format!("is left out, as in {first:?}; only one issuer may take tokens without `iss`"),
             Some(_) => {
                 format!("is that of {first:?} already; a token's `iss` must lead to one issuer")
             }
@@ -132,12 +113,7 @@ fn default_algorithms(key_set: bool, secrets: bool) -> Vec<Algorithm> {
 }
 
 /// r21: HS* holds with secrets only, all else with the key set only; an algorithm without its kind of key is a slip.
-fn algorithms_have_keys(
-    t: &mut Cursor<'_, '_>,
-    algorithms: &[Algorithm],
-    key_set: bool,
-    secrets: bool,
-) {
+fn algorithms_have_keys(t: &mut Cursor<'_, '_>, algorithms: &[Algorithm], key_set: bool, secrets: bool) {
     let (hmac, other): (Vec<Algorithm>, Vec<Algorithm>) = algorithms
         .iter()
         .partition(|algorithm| hmac_bytes(**algorithm).is_some());

@@ -5,14 +5,16 @@
 use super::secs;
 use crate::config::cursor::Cursor;
 use crate::config::model::{
-    AuthFailures, Limit, LimitAlgorithm, LimitBy, LimitStore, LimitUnit, OnStoreError, Rate,
-    TierRate,
+    AuthFailures, Limit, LimitAlgorithm, LimitBy, LimitStore, LimitUnit, OnStoreError, Rate, TierRate,
 };
 use crate::config::value as v;
 
 pub(super) fn limit(t: &mut Cursor<'_, '_>) -> Limit {
     if t.given("rate") == t.given("concurrent") {
-        t.problem("", "needs exactly one of `rate` (such as \"120/min\") and `concurrent` (requests in flight)");
+        t.problem(
+            "",
+            "needs exactly one of `rate` (such as \"120/min\") and `concurrent` (requests in flight)",
+        );
     }
     Limit {
         rate: t.optional("rate", v::rate),
@@ -34,10 +36,7 @@ pub(super) fn limit(t: &mut Cursor<'_, '_>) -> Limit {
 }
 
 pub(super) fn auth_failures(t: &mut Cursor<'_, '_>) -> AuthFailures {
-    let placeholder = Rate {
-        count: 1,
-        per: secs(1),
-    };
+    let placeholder = Rate { count: 1, per: secs(1) };
     AuthFailures {
         rate: t.required("rate", placeholder, v::rate),
         by: t.key("by", LimitBy::Ip, v::one_of(&[("ip", LimitBy::Ip)])),
@@ -65,8 +64,5 @@ fn on_store_error(value: &v::Value) -> Result<OnStoreError, v::Wrong> {
 }
 
 fn unit(value: &v::Value) -> Result<LimitUnit, v::Wrong> {
-    v::one_of(&[
-        ("requests", LimitUnit::Requests),
-        ("tokens", LimitUnit::Tokens),
-    ])(value)
+    v::one_of(&[("requests", LimitUnit::Requests), ("tokens", LimitUnit::Tokens)])(value)
 }

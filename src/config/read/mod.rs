@@ -42,9 +42,7 @@ pub(super) fn config(t: &mut Cursor<'_, '_>) -> Config {
         issuers: t.tables("issuers", issuer::issuer),
         api_keys: t.table("api_keys", secrets::api_keys),
         internal: t.table("internal", secrets::internal),
-        roles: t.open("roles", v::some_text, |t, role| {
-            t.list(role, Vec::new(), v::some_text)
-        }),
+        roles: t.open("roles", v::some_text, |t, role| t.list(role, Vec::new(), v::some_text)),
         resource: t.table("resource", web::resource),
         redis: t.table("redis", store::redis),
         revocation: t.table("revocation", store::revocation),
@@ -68,18 +66,11 @@ pub(super) fn config(t: &mut Cursor<'_, '_>) -> Config {
 }
 
 /// A list of tables without which there is nothing to do.
-fn some_of<'e, T>(
-    t: &mut Cursor<'_, 'e>,
-    key: &str,
-    read: impl FnOnce(&mut Cursor<'_, 'e>) -> Vec<T>,
-) -> Vec<T> {
+fn some_of<'e, T>(t: &mut Cursor<'_, 'e>, key: &str, read: impl FnOnce(&mut Cursor<'_, 'e>) -> Vec<T>) -> Vec<T> {
     let noted = t.reader.problems.count();
     let list = read(t);
     if list.is_empty() && t.reader.problems.count() == noted {
-        t.problem(
-            key,
-            format!("at least one is needed; write a [[{key}]] with a name"),
-        );
+        t.problem(key, format!("at least one is needed; write a [[{key}]] with a name"));
     }
     list
 }

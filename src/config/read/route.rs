@@ -32,8 +32,7 @@ pub(super) fn route(t: &mut Cursor<'_, '_>, name: String, methods: &Methods) -> 
 
 /// The keys that `[defaults]` can hold too. A route's own key replaces that of the defaults whole.
 pub(super) fn shared(t: &mut Cursor<'_, '_>, route: &str, methods: &Methods) -> Route {
-    let (response_headers_set, response_headers_remove) =
-        t.section("response_headers", response_headers);
+    let (response_headers_set, response_headers_remove) = t.section("response_headers", response_headers);
     Route {
         name: String::new(),
         hosts: Vec::new(),
@@ -134,9 +133,6 @@ fn one_action(t: &mut Cursor<'_, '_>) {
         }
     }
     if ACTIONS.iter().filter(|action| t.given(action)).count() != 1 {
-        t.problem(
-            "",
-            "needs exactly one of `upstream`, `respond` and `redirect`",
-        );
+        t.problem("", "needs exactly one of `upstream`, `respond` and `redirect`");
     }
 }

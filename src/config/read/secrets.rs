@@ -8,9 +8,7 @@ use ipnet::IpNet;
 
 use super::{hours, minutes, secs, strings};
 use crate::config::cursor::{Cursor, Naming};
-use crate::config::model::{
-    ApiKey, ApiKeys, Internal, KeySource, RemoteFields, RemoteKeyIn, RemoteKeys, Scalar,
-};
+use crate::config::model::{ApiKey, ApiKeys, Internal, KeySource, RemoteFields, RemoteKeyIn, RemoteKeys, Scalar};
 use crate::config::value as v;
 
 /// Several entries with one id are a rotation.
@@ -69,11 +67,7 @@ fn remote_keys(t: &mut Cursor<'_, '_>) -> RemoteKeys {
 
 fn request(t: &mut Cursor<'_, '_>) -> (RemoteKeyIn, BTreeMap<String, Scalar>, String) {
     (
-        t.key(
-            "key_in",
-            RemoteKeyIn::Body("api_key".to_owned()),
-            v::remote_key_in,
-        ),
+        t.key("key_in", RemoteKeyIn::Body("api_key".to_owned()), v::remote_key_in),
         t.open("extra", v::some_text, |t, field| {
             t.required(field, Scalar::Bool(false), v::scalar)
         }),
@@ -82,8 +76,7 @@ fn request(t: &mut Cursor<'_, '_>) -> (RemoteKeyIn, BTreeMap<String, Scalar>, St
 }
 
 fn fields(t: &mut Cursor<'_, '_>) -> RemoteFields {
-    let field =
-        |t: &mut Cursor<'_, '_>, key, default: &str| t.key(key, default.to_owned(), v::text);
+    let field = |t: &mut Cursor<'_, '_>, key, default: &str| t.key(key, default.to_owned(), v::text);
     RemoteFields {
         user: t.key("user", "user_id".to_owned(), v::some_text),
         tenant: field(t, "tenant", "tenant_id"),

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use super::{BY_NAME, secs};
 use crate::config::cursor::Cursor;
 use crate::config::model::{
-    Admin, Certificate, ClientAddressFrom, ClientAuth, HeaderCase, IdentityHeaders, Listener, Log,
-    LogFormat, LogLevel, Server, Telemetry,
+    Admin, Certificate, ClientAddressFrom, ClientAuth, HeaderCase, IdentityHeaders, Listener, Log, LogFormat, LogLevel,
+    Server, Telemetry,
 };
 use crate::config::value as v;
 
@@ -34,10 +34,7 @@ pub(super) fn server(t: &mut Cursor<'_, '_>) -> Server {
 pub(super) fn listeners(t: &mut Cursor<'_, '_>) -> Vec<Listener> {
     let listeners = t.named_list("listeners", BY_NAME, listener);
     let mut addresses = BTreeMap::new();
-    for listener in listeners
-        .iter()
-        .filter(|listener| listener.address.port() != 0)
-    {
+    for listener in listeners.iter().filter(|listener| listener.address.port() != 0) {
         if let Some(first) = addresses.insert(listener.address, &listener.name) {
             t.problem(
                 &format!("listeners.{}.address", listener.name),
@@ -64,11 +61,7 @@ fn listener(t: &mut Cursor<'_, '_>, name: String) -> Listener {
         ),
         proxy_protocol: t.key("proxy_protocol", false, v::boolean),
         max_connections: t.key("max_connections", 20_000, v::integer(1..=10_000_000)),
-        max_connections_per_address: t.key(
-            "max_connections_per_address",
-            0,
-            v::integer(0..=10_000_000),
-        ),
+        max_connections_per_address: t.key("max_connections_per_address", 0, v::integer(0..=10_000_000)),
         header_timeout: t.key("header_timeout", secs(10), v::some_duration),
         idle_timeout: t.key("idle_timeout", secs(75), v::some_duration),
         max_header_bytes: t.key("max_header_bytes", 32 << 10, v::head_size),
@@ -87,11 +80,7 @@ fn certificate(t: &mut Cursor<'_, '_>) -> Certificate {
 fn client_auth(t: &mut Cursor<'_, '_>) -> ClientAuth {
     ClientAuth {
         ca: t.required_file("ca"),
-        required: t.key(
-            "mode",
-            true,
-            v::one_of(&[("required", true), ("optional", false)]),
-        ),
+        required: t.key("mode", true, v::one_of(&[("required", true), ("optional", false)])),
     }
 }
 
@@ -112,9 +101,7 @@ pub(super) fn log(t: &mut Cursor<'_, '_>) -> Log {
 }
 
 pub(super) fn identity(t: &mut Cursor<'_, '_>) -> IdentityHeaders {
-    let header = |t: &mut Cursor<'_, '_>, key, default: &str| {
-        t.key(key, default.to_owned(), v::header_or_off)
-    };
+    let header = |t: &mut Cursor<'_, '_>, key, default: &str| t.key(key, default.to_owned(), v::header_or_off);
     let identity = IdentityHeaders {
         user_header: header(t, "user_header", "X-User-ID"),
         request_header: header(t, "request_header", "X-Request-ID"),
@@ -134,10 +121,7 @@ pub(super) fn identity(t: &mut Cursor<'_, '_>) -> IdentityHeaders {
 fn claim_headers(t: &mut Cursor<'_, '_>) -> BTreeMap<String, String> {
     const USER_EMAIL: &str = "X-User-Email";
     let mut headers = t.keys();
-    if !headers
-        .iter()
-        .any(|header| header.eq_ignore_ascii_case(USER_EMAIL))
-    {
+    if !headers.iter().any(|header| header.eq_ignore_ascii_case(USER_EMAIL)) {
         headers.push(USER_EMAIL.to_owned());
     }
     let claim = |header: String| {
@@ -180,10 +164,7 @@ pub(super) fn telemetry(t: &mut Cursor<'_, '_>) -> Telemetry {
 }
 
 fn header_case(value: &v::Value) -> Result<HeaderCase, v::Wrong> {
-    v::one_of(&[
-        ("preserve", HeaderCase::Preserve),
-        ("lower", HeaderCase::Lower),
-    ])(value)
+    v::one_of(&[("preserve", HeaderCase::Preserve), ("lower", HeaderCase::Lower)])(value)
 }
 
 fn client_address_from(value: &v::Value) -> Result<ClientAddressFrom, v::Wrong> {

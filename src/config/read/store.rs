@@ -26,10 +26,6 @@ pub(super) fn revocation(t: &mut Cursor<'_, '_>) -> Revocation {
     Revocation {
         keys: t.list("keys", keys, v::some_text),
         users: t.key("users", "gateway:revoked:user:{user}".to_owned(), v::text),
-        serve_on_store_error: t.key(
-            "on_store_error",
-            true,
-            v::one_of(&[("serve", true), ("deny", false)]),
-        ),
+        serve_on_store_error: t.key("on_store_error", true, v::one_of(&[("serve", true), ("deny", false)])),
     }
 }

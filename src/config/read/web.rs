@@ -29,10 +29,7 @@ pub(super) fn cors(t: &mut Cursor<'_, '_>) -> Cors {
     };
     // Fetch §3.2.5: browsers refuse the pair, and reflecting any origin instead would open every account.
     if cors.credentials && cors.origins.iter().any(|origin| origin == "*") {
-        t.problem(
-            "credentials",
-            "cannot go with the origin \"*\"; name the origins",
-        );
+        t.problem("credentials", "cannot go with the origin \"*\"; name the origins");
     }
     cors
 }

@@ -19,10 +19,7 @@ fn sets_scalars_and_lists_whether_the_file_has_the_key_or_not() {
         ("GATEWAY__LOG__LEVEL", "debug"),
         ("GATEWAY__LOG__ACCESS", "false"),
         ("GATEWAY__LISTENERS__PUBLIC__ADDRESS", "127.0.0.1:0"),
-        (
-            "GATEWAY__LISTENERS__PUBLIC__TRUSTED_PROXIES",
-            "10.0.0.0/8, ::1",
-        ),
+        ("GATEWAY__LISTENERS__PUBLIC__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
         ("GATEWAY__LIMITS__PER_USER__RATE", "7/min"),
         ("GATEWAY__LIMITS__PER_USER__TIERS__FREE", "unlimited"),
         ("GATEWAY__UPSTREAMS__APP__URLS", "http://a:1,http://b:2"),
@@ -57,10 +54,7 @@ fn use_jwt_auth_has_a_second_name() {
     ]);
     assert_wrong(
         &wrong_in("", &torn),
-        &[
-            "server.use_jwt_auth",
-            "contradicts GATEWAY__SERVER__USE_JWT_AUTH",
-        ],
+        &["server.use_jwt_auth", "contradicts GATEWAY__SERVER__USE_JWT_AUTH"],
     );
 }
 
@@ -69,9 +63,7 @@ fn an_error_in_a_variable_names_the_variable_and_the_key() {
     let environment = Environment::from([("GATEWAY__SERVER__DRAIN_TIMEOUT", "soon")]);
     let errors = load_in(LEAST, &environment).unwrap_err().to_string();
     assert!(
-        errors.starts_with(
-            "GATEWAY__SERVER__DRAIN_TIMEOUT: server.drain_timeout: expected a duration"
-        ),
+        errors.starts_with("GATEWAY__SERVER__DRAIN_TIMEOUT: server.drain_timeout: expected a duration"),
         "{errors}"
     );
 }
@@ -84,10 +76,7 @@ fn a_variable_that_fits_no_key_is_refused_and_never_shown() {
         errors.starts_with("GATEWAY__ROUTES__CHAT__AUHT: fits no key"),
         "{errors}"
     );
-    assert!(
-        errors.contains("did you mean GATEWAY__ROUTES__CHAT__AUTH?"),
-        "{errors}"
-    );
+    assert!(errors.contains("did you mean GATEWAY__ROUTES__CHAT__AUTH?"), "{errors}");
     assert!(!errors.contains("s3cret"), "{errors}");
 }
 

@@ -46,18 +46,12 @@ fn reports_several_syntax_errors_and_nothing_that_follows_from_them() {
 #[test]
 fn counts_columns_in_characters() {
     let errors = load("log = { format = \"ümläut\", level = 3 }").unwrap_err();
-    assert!(
-        errors.to_string().contains("gateway.toml:1:36: log.level"),
-        "{errors}"
-    );
+    assert!(errors.to_string().contains("gateway.toml:1:36: log.level"), "{errors}");
 }
 
 #[test]
 fn a_key_twice_is_a_syntax_error() {
-    assert_wrong(
-        &wrong("[log]\nlevel = 'info'\nlevel = 'warn'"),
-        &["duplicate key"],
-    );
+    assert_wrong(&wrong("[log]\nlevel = 'info'\nlevel = 'warn'"), &["duplicate key"]);
 }
 
 #[test]
@@ -79,15 +73,9 @@ fn an_unknown_section_is_refused() {
 #[test]
 fn a_value_of_the_wrong_type_names_the_type_that_fits() {
     for (more, words) in [
-        (
-            "[server]\ndrain_timeout = 30",
-            ["a duration such as", "found 30"],
-        ),
+        ("[server]\ndrain_timeout = 30", ["a duration such as", "found 30"]),
         ("[log]\naccess = 'yes'", ["true or false", "found \"yes\""]),
-        (
-            "[admin]\naddress = []",
-            ["an address and port", "found a list"],
-        ),
+        ("[admin]\naddress = []", ["an address and port", "found a list"]),
         (
             "[server.workers]\na = 1",
             ["\"auto\", or a whole number", "found a table"],
@@ -96,10 +84,7 @@ fn a_value_of_the_wrong_type_names_the_type_that_fits() {
             "[internal]\nkeys = 'plainly-a-secret'",
             ["expected a list", "found a string"],
         ),
-        (
-            "[roles]\nadmin = '*'",
-            ["expected a list", "found a string"],
-        ),
+        ("[roles]\nadmin = '*'", ["expected a list", "found a string"]),
     ] {
         assert_wrong(&wrong(more), &words);
     }
@@ -127,10 +112,7 @@ fn a_config_without_listeners_or_routes_is_refused() {
 fn a_name_twice_is_refused_and_both_places_are_named() {
     assert_wrong(
         &wrong("[[routes]]\nname = 'chat'\npaths = ['/b']\nupstream = 'app'\nauth = 'none'"),
-        &[
-            "routes[1].name",
-            "is defined twice, first at gateway.toml:7:8",
-        ],
+        &["routes[1].name", "is defined twice, first at gateway.toml:7:8"],
     );
 }
 
@@ -165,10 +147,7 @@ fn an_entry_without_a_name_is_known_by_its_place() {
     let text = LEAST.replace("name = \"chat\"", "auht = 1");
     let errors = wrong_with(&text, &Environment::default());
     assert_eq!(errors.len(), 2, "{errors:#?}");
-    assert!(
-        errors[0].starts_with("routes[0].name: is missing"),
-        "{errors:#?}"
-    );
+    assert!(errors[0].starts_with("routes[0].name: is missing"), "{errors:#?}");
     assert!(
         errors[1].starts_with("routes[0].auht: unknown key; did you mean \"auth\"?"),
         "{errors:#?}"

@@ -9,8 +9,7 @@ use super::LEAST;
 use crate::config::model::AuthMethod;
 use crate::config::{ConfigErrors, Environment, Loaded, Source, load};
 
-const CLOSED: &str =
-    "[internal]\nkeys = ['a-good-key-of-ours']\n[issuers.a]\njwks_url = 'https://a'\n";
+const CLOSED: &str = "[internal]\nkeys = ['a-good-key-of-ours']\n[issuers.a]\njwks_url = 'https://a'\n";
 
 struct Folder(TempDir);
 
@@ -40,12 +39,7 @@ impl Folder {
     }
 
     fn names(&self, paths: &[std::path::PathBuf]) -> Vec<String> {
-        let name = |path: &Path| {
-            path.strip_prefix(self.0.path())
-                .unwrap()
-                .display()
-                .to_string()
-        };
+        let name = |path: &Path| path.strip_prefix(self.0.path()).unwrap().display().to_string();
         paths.iter().map(|path| name(path)).collect()
     }
 }
@@ -78,12 +72,7 @@ fn includes_add_named_entries_and_list_entries_in_the_order_of_their_names() {
         ("more.toml", "[roles]\nadmin = ['*']\n[log]\nlevel = 'warn'"),
     ]);
     let loaded = folder.load().unwrap();
-    let names: Vec<&str> = loaded
-        .config
-        .routes
-        .iter()
-        .map(|route| route.name.as_str())
-        .collect();
+    let names: Vec<&str> = loaded.config.routes.iter().map(|route| route.name.as_str()).collect();
     assert_eq!(names, ["chat", "one", "two"]);
     assert_eq!(loaded.config.upstreams.len(), 3);
     assert_eq!(loaded.config.roles["admin"], ["*"]);
@@ -164,15 +153,8 @@ fn a_file_reference_is_trimmed_of_one_newline_and_watched() {
         ("secrets/key", "a-good-key-of-ours\n\n"),
     ]);
     let loaded = folder.load().unwrap();
-    assert_eq!(
-        loaded.config.internal.unwrap().keys[0].expose(),
-        "a-good-key-of-ours\n"
-    );
-    assert!(
-        folder
-            .names(&loaded.files)
-            .contains(&"secrets/key".to_owned())
-    );
+    assert_eq!(loaded.config.internal.unwrap().keys[0].expose(), "a-good-key-of-ours\n");
+    assert!(folder.names(&loaded.files).contains(&"secrets/key".to_owned()));
 }
 
 #[test]
@@ -190,16 +172,11 @@ fn the_overrides_file_wins_over_the_file_and_the_environment_over_both() {
     let text = format!("{}{CLOSED}", LEAST.replace("\"none\"", "\"jwt\""));
     let folder = Folder::with(&[
         ("gateway.toml", &text),
-        (
-            "gateway.overrides.toml",
-            "[routes.chat]\nauth = 'internal'\n",
-        ),
+        ("gateway.overrides.toml", "[routes.chat]\nauth = 'internal'\n"),
     ]);
     let loaded = folder.load().unwrap();
     assert_eq!(loaded.config.routes[0].auth.chain, [AuthMethod::Internal]);
-    assert!(
-        matches!(loaded.sources.get("routes.chat.auth"), Some(Source::Override(at)) if at.line == 2)
-    );
+    assert!(matches!(loaded.sources.get("routes.chat.auth"), Some(Source::Override(at)) if at.line == 2));
     let environment = Environment::from([("GATEWAY__ROUTES__CHAT__AUTH", "jwt")]);
     let loaded = folder.load_in(&environment).unwrap();
     assert_eq!(loaded.config.routes[0].auth.chain, [AuthMethod::Jwt]);
@@ -216,10 +193,7 @@ fn r46_an_override_neither_opens_a_route_nor_sets_a_mode_without_its_section() {
     ] {
         let folder = Folder::with(&[
             ("gateway.toml", text.as_str()),
-            (
-                "gateway.overrides.toml",
-                &format!("[routes.chat]\nauth = {mode}\n"),
-            ),
+            ("gateway.overrides.toml", &format!("[routes.chat]\nauth = {mode}\n")),
         ]);
         let errors = folder.errors();
         assert!(

@@ -2,9 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{
-    LEAST, REFERENCE, assert_wrong, load_in, reference_environment, wrong, wrong_in, wrong_with,
-};
+use super::{LEAST, REFERENCE, assert_wrong, load_in, reference_environment, wrong, wrong_in, wrong_with};
 use crate::config::{ConfigErrors, Environment};
 
 const SECRET: &str = "kT9-this-is-the-secret-itself";
@@ -41,8 +39,7 @@ fn r12_no_error_shows_the_value_of_a_secret_key() {
         format!("[api_keys]\n[[api_keys.keys]]\nid = 'a'\nuser = 'u'\nhash = '{SECRET}'"),
         format!("[issuers.a]\njwks_url = 'https://user:{SECRET}@a/jwks'"),
         format!("[upstreams.b]\nurls = ['http://user:{SECRET}@b']"),
-        "[upstreams.c]\nurls = ['http://c']\n[defaults]\nset_headers = { X-Key = \"kT9-\\n\" }"
-            .to_owned(),
+        "[upstreams.c]\nurls = ['http://c']\n[defaults]\nset_headers = { X-Key = \"kT9-\\n\" }".to_owned(),
     ] {
         let errors = wrong(&more);
         assert_wrong(&errors, &["expected"]);
@@ -50,10 +47,7 @@ fn r12_no_error_shows_the_value_of_a_secret_key() {
     }
     let environment = Environment::from([("GATEWAY__INTERNAL__KEYS", short)]);
     let errors = wrong_in("[internal]\nkeys = ['a-good-key-of-ours']", &environment);
-    assert_wrong(
-        &errors,
-        &["internal.keys[0]: expected a secret of at least 8 bytes"],
-    );
+    assert_wrong(&errors, &["internal.keys[0]: expected a secret of at least 8 bytes"]);
     assert!(!errors[0].contains(short), "{errors:?}");
 }
 
@@ -62,10 +56,7 @@ fn r12_debug_output_of_a_config_and_of_the_environment_has_no_secret() {
     let environment = Environment::from([("KEY", SECRET)]);
     let more = "set_headers = { X-Key = '${env:KEY}' }\n[internal]\nkeys = ['${env:KEY}']";
     let loaded = load_in(&format!("{LEAST}{more}"), &environment).unwrap();
-    assert_eq!(
-        loaded.config.internal.as_ref().unwrap().keys[0].expose(),
-        SECRET
-    );
+    assert_eq!(loaded.config.internal.as_ref().unwrap().keys[0].expose(), SECRET);
     assert!(!format!("{loaded:?} {environment:?}").contains(SECRET));
 }
 
@@ -73,10 +64,7 @@ fn r12_debug_output_of_a_config_and_of_the_environment_has_no_secret() {
 fn r18_an_unresolved_secret_is_refused() {
     assert_wrong(
         &wrong("[internal]\nkeys = ['${env:NOT_SET}']"),
-        &[
-            "internal.keys[0]",
-            "the environment variable NOT_SET is not set",
-        ],
+        &["internal.keys[0]", "the environment variable NOT_SET is not set"],
     );
     assert_wrong(
         &wrong("[internal]\nkeys = ['${file:no/such/file}']"),
@@ -98,10 +86,7 @@ fn r18_an_internal_section_without_a_key_is_refused() {
         &wrong("[internal]"),
         &["internal.keys: is empty; at least one entry is needed"],
     );
-    assert_wrong(
-        &wrong("[internal]\nkeys = []"),
-        &["internal.keys: is empty"],
-    );
+    assert_wrong(&wrong("[internal]\nkeys = []"), &["internal.keys: is empty"]);
     assert_wrong(
         &wrong("[internal]\nkeys = ['']"),
         &["internal.keys[0]: expected a secret"],
@@ -126,15 +111,10 @@ fn r21_an_algorithm_without_its_kind_of_key_is_refused() {
         (url, "['RS256', 'HS256']", "HS256 needs `secrets`"),
     ] {
         let errors = wrong(&format!("[issuers.a]\n{keys}\nalgorithms = {algorithms}"));
-        assert!(
-            errors.iter().any(|error| error.contains(word)),
-            "{errors:?}"
-        );
+        assert!(errors.iter().any(|error| error.contains(word)), "{errors:?}");
     }
     assert_wrong(
-        &wrong(&format!(
-            "[issuers.a]\n{url}\n{secrets}\nalgorithms = ['RS256']"
-        )),
+        &wrong(&format!("[issuers.a]\n{url}\n{secrets}\nalgorithms = ['RS256']")),
         &["issuers.a.algorithms: allows no HS256"],
     );
     assert_wrong(
@@ -205,9 +185,7 @@ fn r46_no_variable_opens_a_route_that_the_file_keeps_closed() {
     let environment = Environment::from([("GATEWAY__DEFAULTS__AUTH", "none")]);
     let errors = wrong_with(&inherits, &environment);
     assert!(
-        errors
-            .iter()
-            .any(|error| error.starts_with("routes.chat.auth: `none`")),
+        errors.iter().any(|error| error.starts_with("routes.chat.auth: `none`")),
         "{errors:?}"
     );
     let canary = closed.replace(
@@ -224,10 +202,7 @@ fn r46_no_variable_opens_a_route_that_the_file_keeps_closed() {
     );
     let by_reference = closed.replace("\"internal\"", "\"${env:MODE}\"");
     let environment = Environment::from([("MODE", "none")]);
-    assert_wrong(
-        &wrong_with(&by_reference, &environment),
-        &["routes.chat.auth: `none`"],
-    );
+    assert_wrong(&wrong_with(&by_reference, &environment), &["routes.chat.auth: `none`"]);
 }
 
 #[test]
@@ -238,10 +213,7 @@ fn r46_no_variable_sets_a_mode_without_its_section() {
         ("internal", "[internal]"),
     ] {
         let environment = Environment::from([("GATEWAY__ROUTES__CHAT__AUTH", mode)]);
-        assert_wrong(
-            &wrong_in("", &environment),
-            &["routes.chat.auth: there is no", section],
-        );
+        assert_wrong(&wrong_in("", &environment), &["routes.chat.auth: there is no", section]);
     }
 }
 

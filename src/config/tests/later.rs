@@ -47,11 +47,7 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "strip_prefix = '/chat'",
             "strip_prefix = ''",
         ),
-        (
-            "routes.chat.replace_path",
-            "replace_path = '/x'",
-            "replace_path = ''",
-        ),
+        ("routes.chat.replace_path", "replace_path = '/x'", "replace_path = ''"),
         (
             "routes.chat.close_on_expiry",
             "close_on_expiry = true",
@@ -99,11 +95,7 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "[limits.a]\nrate = '1/s'\nunit = 'requests'",
         ),
         ("limits.a.concurrent", "[limits.a]\nconcurrent = 3", ""),
-        (
-            "upstreams.b.urls",
-            "[upstreams.b]\nurls = ['unix:/run/b']",
-            "",
-        ),
+        ("upstreams.b.urls", "[upstreams.b]\nurls = ['unix:/run/b']", ""),
         (
             "upstreams.b.http2",
             "[upstreams.b]\nurls = ['http://b']\nhttp2 = true",
@@ -114,11 +106,7 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "[upstreams.b]\nurls = ['https://b']\ntls = { server_name = 'b' }",
             "",
         ),
-        (
-            "resource",
-            "[resource]\nresource = 'https://api.example.com'",
-            "",
-        ),
+        ("resource", "[resource]\nresource = 'https://api.example.com'", ""),
         ("telemetry", "[telemetry]\notlp = 'http://otel:4318'", ""),
     ] {
         assert_eq!(wrong(on), [format!("{key}{LATER}")]);
@@ -132,26 +120,16 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
         ),
         ("listeners.public.client_auth", "client_auth = { ca = 'a' }"),
         ("routes.chat.respond", "respond = { body = 'ok' }"),
-        (
-            "routes.chat.redirect",
-            "redirect = { to = 'https://{host}{uri}' }",
-        ),
+        ("routes.chat.redirect", "redirect = { to = 'https://{host}{uri}' }"),
     ] {
         let place = if key.starts_with("listeners") {
             "name = \"public\""
         } else {
             "upstream = \"app\""
         };
-        let kept = if key.starts_with("listeners") {
-            place
-        } else {
-            ""
-        };
+        let kept = if key.starts_with("listeners") { place } else { "" };
         let text = LEAST.replace(place, &format!("{kept}\n{on}"));
-        assert_eq!(
-            wrong_with(&text, &Environment::default()),
-            [format!("{key}{LATER}")]
-        );
+        assert_eq!(wrong_with(&text, &Environment::default()), [format!("{key}{LATER}")]);
     }
 }
 
@@ -161,12 +139,7 @@ fn values(text: &str) -> Config {
     let name = Path::new("gateway.toml");
     let mut reader = reader_of(name, &environment);
     let config = read_values(name, text, &mut reader).unwrap();
-    assert_eq!(
-        reader.problems.count(),
-        0,
-        "{}",
-        reader.problems.into_errors()
-    );
+    assert_eq!(reader.problems.count(), 0, "{}", reader.problems.into_errors());
     config
 }
 
@@ -190,10 +163,7 @@ fn the_whole_reference_holds_its_values() {
         ("ci-runner", "svc_ci", "acme")
     );
     assert_eq!(key.expires, Some(1_814_313_600));
-    assert_eq!(
-        config.internal.unwrap().keys[0].expose(),
-        "a-legacy-key-of-ours"
-    );
+    assert_eq!(config.internal.unwrap().keys[0].expose(), "a-legacy-key-of-ours");
     assert_eq!(config.limits["per-user"].burst, Some(120));
     let route = &config.routes[0];
     assert_eq!(route.canary.as_ref().unwrap().percent, 10.0);
@@ -258,10 +228,7 @@ fn what_comes_later_has_the_defaults_of_the_reference() {
         ["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"]
     );
     assert_eq!(cors.expose, ["X-Request-ID", "RateLimit", "Retry-After"]);
-    assert_eq!(
-        (cors.credentials, cors.max_age),
-        (false, Duration::from_secs(600))
-    );
+    assert_eq!((cors.credentials, cors.max_age), (false, Duration::from_secs(600)));
     let upstream = &config.upstreams["b"];
     assert_eq!(upstream.urls, [Endpoint::Unix("/run/b".into())]);
     let health = upstream.health.as_ref().unwrap();
@@ -300,12 +267,9 @@ fn what_comes_later_is_read_in_full() {
             TokenSource::WebSocketProtocol
         ]
     );
-    let redirect = values(&LEAST.replace(
-        "upstream = \"app\"",
-        "redirect = { to = 'https://{host}{uri}' }",
-    ))
-    .routes
-    .remove(0);
+    let redirect = values(&LEAST.replace("upstream = \"app\"", "redirect = { to = 'https://{host}{uri}' }"))
+        .routes
+        .remove(0);
     assert_eq!(
         redirect.action,
         Action::Redirect {

@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::{LEAST, assert_wrong, config, route, wrong, wrong_with};
 use crate::config::Environment;
 use crate::config::model::{
-    Action, Admin, Algorithm, AuthMethod, Balance, ClientAddressFrom, HeaderCase, KeySource,
-    LimitAlgorithm, LimitBy, LimitStore, LimitUnit, Log, LogFormat, LogLevel, OnStoreError,
-    Require, TokenSource,
+    Action, Admin, Algorithm, AuthMethod, Balance, ClientAddressFrom, HeaderCase, KeySource, LimitAlgorithm, LimitBy,
+    LimitStore, LimitUnit, Log, LogFormat, LogLevel, OnStoreError, Require, TokenSource,
 };
 
 const SECRETS: &str = "secrets = ['0123456789abcdef0123456789abcdef']";
@@ -23,10 +22,7 @@ fn server_admin_log_and_identity_exist_with_their_defaults() {
     assert_eq!(config.server.drain_delay, secs(0));
     assert_eq!(config.server.drain_timeout, secs(30));
     assert_eq!(config.server.header_case, HeaderCase::Preserve);
-    assert_eq!(
-        config.server.overrides_file.to_str(),
-        Some("gateway.overrides.toml")
-    );
+    assert_eq!(config.server.overrides_file.to_str(), Some("gateway.overrides.toml"));
     assert!(config.server.use_jwt_auth);
     assert_eq!(
         config.admin,
@@ -74,10 +70,7 @@ fn a_listener_has_its_defaults() {
     let listener = config("").listeners.remove(0);
     assert_eq!(listener.address.to_string(), "0.0.0.0:8080");
     assert!(listener.trusted_proxies.is_empty());
-    assert_eq!(
-        listener.client_address_from,
-        ClientAddressFrom::XForwardedFor
-    );
+    assert_eq!(listener.client_address_from, ClientAddressFrom::XForwardedFor);
     assert!(!listener.proxy_protocol);
     assert_eq!(listener.max_connections, 20_000);
     assert_eq!(listener.max_connections_per_address, 0);
@@ -93,10 +86,7 @@ fn two_listeners_of_one_address_are_refused() {
         &wrong("[[listeners]]\nname = 'b'\naddress = '0.0.0.0:8080'"),
         &["listeners.b.address: 0.0.0.0:8080 is the address of \"public\""],
     );
-    let any = LEAST.replace(
-        "name = \"public\"",
-        "name = 'public'\naddress = '127.0.0.1:0'",
-    );
+    let any = LEAST.replace("name = \"public\"", "name = 'public'\naddress = '127.0.0.1:0'");
     let any = format!("{any}[[listeners]]\nname = 'b'\naddress = '127.0.0.1:0'");
     assert!(wrong_with(&any, &Environment::default()).is_empty());
 }
@@ -108,11 +98,7 @@ fn an_issuer_has_its_defaults() {
         .remove("a")
         .unwrap();
     assert_eq!(issuer.issuer, None);
-    assert!(
-        issuer.audiences.is_empty()
-            && issuer.required_claims.is_empty()
-            && issuer.secrets.is_empty()
-    );
+    assert!(issuer.audiences.is_empty() && issuer.required_claims.is_empty() && issuer.secrets.is_empty());
     assert_eq!(issuer.algorithms, [Algorithm::RS256]);
     assert_eq!(issuer.leeway, secs(30));
     assert_eq!(issuer.max_token_lifetime, secs(0));
@@ -132,7 +118,11 @@ fn an_issuer_has_its_defaults() {
 
 #[test]
 fn entries_left_out_of_claims_keep_theirs() {
-    let claims = config("[issuers.a]\njwks_url = 'https://a'\nclaims = { roles = ['realm_access.roles', 'groups'], tier = '' }").issuers["a"].claims.clone();
+    let claims =
+        config("[issuers.a]\njwks_url = 'https://a'\nclaims = { roles = ['realm_access.roles', 'groups'], tier = '' }")
+            .issuers["a"]
+            .claims
+            .clone();
     assert_eq!(claims.roles, ["realm_access.roles", "groups"]);
     assert!(claims.tier.is_empty());
     assert_eq!(claims.user, ["sub"]);
@@ -140,11 +130,7 @@ fn entries_left_out_of_claims_keep_theirs() {
 
 #[test]
 fn the_default_algorithms_are_those_that_the_keys_can_make() {
-    let algorithms = |keys: &str| {
-        config(&format!("[issuers.a]\n{keys}")).issuers["a"]
-            .algorithms
-            .clone()
-    };
+    let algorithms = |keys: &str| config(&format!("[issuers.a]\n{keys}")).issuers["a"].algorithms.clone();
     assert_eq!(algorithms("jwks_file = 'keys.json'"), [Algorithm::RS256]);
     assert_eq!(algorithms(SECRETS), [Algorithm::HS256]);
     assert_eq!(
@@ -166,9 +152,7 @@ fn an_issuer_has_exactly_one_source_of_keys() {
             &["issuers.a: needs exactly one of `jwks_url`"],
         );
     }
-    let errors = wrong(
-        "[issuers.a]\njwks_url = 'https://a'\nremote = { url = 'https://a', kind = 'bearer' }",
-    );
+    let errors = wrong("[issuers.a]\njwks_url = 'https://a'\nremote = { url = 'https://a', kind = 'bearer' }");
     assert!(
         errors
             .iter()
@@ -179,15 +163,9 @@ fn an_issuer_has_exactly_one_source_of_keys() {
 
 #[test]
 fn one_issuer_only_may_leave_iss_out_and_no_two_have_the_same() {
-    let two = |iss: &str| {
-        format!(
-            "[issuers.a]\njwks_url = 'https://a'\n{iss}\n[issuers.b]\njwks_url = 'https://b'\n{iss}"
-        )
-    };
-    assert_wrong(
-        &wrong(&two("")),
-        &["issuers.b.issuer: is left out, as in \"a\""],
-    );
+    let two =
+        |iss: &str| format!("[issuers.a]\njwks_url = 'https://a'\n{iss}\n[issuers.b]\njwks_url = 'https://b'\n{iss}");
+    assert_wrong(&wrong(&two("")), &["issuers.b.issuer: is left out, as in \"a\""]);
     assert_wrong(
         &wrong(&two("issuer = 'x'")),
         &["issuers.b.issuer: is that of \"a\" already"],
@@ -223,23 +201,14 @@ fn api_keys_have_their_defaults_and_rotate_by_id() {
         errors[0].starts_with("api_keys.keys.ci.hash: is missing; expected \"sha256:\""),
         "{errors:?}"
     );
-    assert!(
-        errors[1].starts_with("api_keys.keys.ci.user: is missing"),
-        "{errors:?}"
-    );
+    assert!(errors[1].starts_with("api_keys.keys.ci.user: is missing"), "{errors:?}");
 }
 
 #[test]
 fn internal_has_its_defaults() {
-    let internal = config("[internal]\nkeys = ['a-good-key-of-ours']")
-        .internal
-        .unwrap();
+    let internal = config("[internal]\nkeys = ['a-good-key-of-ours']").internal.unwrap();
     assert_eq!(internal.header, "X-Internal-Auth");
-    let networks: Vec<String> = internal
-        .allowed_from
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let networks: Vec<String> = internal.allowed_from.iter().map(ToString::to_string).collect();
     assert_eq!(
         networks,
         [
@@ -254,18 +223,12 @@ fn internal_has_its_defaults() {
     assert_eq!(internal.user, "system");
     assert_eq!(internal.scopes, ["internal"]);
     assert!(internal.permissions.is_empty() && internal.roles.is_empty());
-    assert_eq!(
-        (internal.tenant.as_str(), internal.tier.as_str()),
-        ("", "internal")
-    );
+    assert_eq!((internal.tenant.as_str(), internal.tier.as_str()), ("", "internal"));
 }
 
 #[test]
 fn limits_have_their_defaults() {
-    let limit = config("[limits.a]\nrate = '120/min'")
-        .limits
-        .remove("a")
-        .unwrap();
+    let limit = config("[limits.a]\nrate = '120/min'").limits.remove("a").unwrap();
     assert_eq!((limit.burst, limit.concurrent), (None, None));
     assert_eq!(limit.algorithm, LimitAlgorithm::Gcra);
     assert_eq!(limit.by, LimitBy::User);
@@ -276,18 +239,13 @@ fn limits_have_their_defaults() {
     );
     assert_eq!(limit.max_keys, 100_000);
     assert_eq!((limit.unit, limit.ipv6_prefix), (LimitUnit::Requests, 64));
-    let failures = config("[auth_failures]\nrate = '30/min'")
-        .auth_failures
-        .unwrap();
+    let failures = config("[auth_failures]\nrate = '30/min'").auth_failures.unwrap();
     assert_eq!((failures.by, failures.include_jwt), (LimitBy::Ip, false));
 }
 
 #[test]
 fn a_limit_needs_a_rate_or_a_number_of_requests_in_flight() {
-    assert_wrong(
-        &wrong("[limits.a]"),
-        &["limits.a: needs exactly one of `rate`"],
-    );
+    assert_wrong(&wrong("[limits.a]"), &["limits.a: needs exactly one of `rate`"]);
     assert_wrong(
         &wrong("[auth_failures]"),
         &["auth_failures.rate: is missing; expected a rate such as"],
@@ -317,15 +275,8 @@ fn a_route_has_its_defaults() {
     assert_eq!(route.action, Action::Upstream("app".to_owned()));
     assert_eq!(route.auth.chain, [AuthMethod::None]);
     assert!(route.listeners.is_empty() && route.hosts.is_empty() && route.methods.is_empty());
-    assert!(
-        route.allowed_from.is_empty() && route.issuers.is_empty() && route.token_sources.is_empty()
-    );
-    assert!(
-        route.shadow.is_none()
-            && route.canary.is_none()
-            && route.cors.is_none()
-            && route.llm.is_none()
-    );
+    assert!(route.allowed_from.is_empty() && route.issuers.is_empty() && route.token_sources.is_empty());
+    assert!(route.shadow.is_none() && route.canary.is_none() && route.cors.is_none() && route.llm.is_none());
     assert_eq!(route.require, Require::default());
     assert!(route.rules.is_empty() && route.limits.is_empty());
     assert_eq!((route.response_timeout, route.max_body), (None, 0));
@@ -358,23 +309,18 @@ fn a_route_needs_a_path() {
 #[test]
 fn a_routes_own_key_replaces_that_of_the_defaults_whole() {
     let defaults = "[defaults]\nlimits = ['a', 'b']\nrequire = { scopes_all = ['x'], roles_any = ['r'] }\nauth = 'jwt'\nmax_body = '1KiB'";
-    let bare = super::load(&format!(
-        "{}{defaults}",
-        LEAST.replace("auth = \"none\"", "")
-    ))
-    .unwrap()
-    .config
-    .routes
-    .remove(0);
+    let bare = super::load(&format!("{}{defaults}", LEAST.replace("auth = \"none\"", "")))
+        .unwrap()
+        .config
+        .routes
+        .remove(0);
     assert_eq!(bare.limits, ["a", "b"]);
     assert_eq!(bare.require.scopes_all, ["x"]);
     assert_eq!(bare.auth.chain, [AuthMethod::Jwt]);
     assert_eq!(bare.max_body, 1024);
-    let own = config(&format!(
-        "limits = []\nrequire = {{ scopes_any = ['y'] }}\n{defaults}"
-    ))
-    .routes
-    .remove(0);
+    let own = config(&format!("limits = []\nrequire = {{ scopes_any = ['y'] }}\n{defaults}"))
+        .routes
+        .remove(0);
     assert!(own.limits.is_empty());
     assert_eq!(
         own.require,
@@ -391,10 +337,7 @@ fn a_slip_in_the_defaults_is_reported_once_and_there() {
     let more = "[[routes]]\nname = 'b'\npaths = ['/b']\nupstream = 'app'\nauth = 'none'\n\
                 [defaults]\nmax_body = 'big'\nname = 'x'\nrequire = { scope = [] }\nrules = [{ method = [] }]";
     let errors = wrong(more);
-    let keys: Vec<&str> = errors
-        .iter()
-        .map(|error| error.split(':').next().unwrap())
-        .collect();
+    let keys: Vec<&str> = errors.iter().map(|error| error.split(':').next().unwrap()).collect();
     assert_eq!(
         keys,
         [
@@ -414,10 +357,7 @@ fn rules_and_response_headers_are_read() {
     );
     assert_eq!(route.rules[0].methods, ["POST"]);
     assert_eq!(route.rules[0].require.permissions_any, ["tasks.create"]);
-    assert_eq!(
-        route.response_headers_set["Strict-Transport-Security"],
-        "max-age=1"
-    );
+    assert_eq!(route.response_headers_set["Strict-Transport-Security"], "max-age=1");
     assert_eq!(route.response_headers_remove, ["Server"]);
     assert_eq!(route.remove_headers, ["Authorization"]);
     assert_eq!(route.response_timeout, None);

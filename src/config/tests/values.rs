@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::{LEAST, assert_wrong, config, config_in, route, wrong, wrong_with};
 use crate::config::Environment;
-use crate::config::model::{
-    AuthMethod, ClaimRule, Endpoint, KeySource, LimitBy, Scalar, TierRate, TokenSource,
-};
+use crate::config::model::{AuthMethod, ClaimRule, Endpoint, KeySource, LimitBy, Scalar, TierRate, TokenSource};
 
 /// Every one of the values is refused, with that in the message.
 #[track_caller]
@@ -29,10 +27,7 @@ fn durations() {
         ("1d", 86_400_000),
     ] {
         let config = config(&format!("[server]\ndrain_delay = '{text}'"));
-        assert_eq!(
-            config.server.drain_delay,
-            Duration::from_millis(milliseconds)
-        );
+        assert_eq!(config.server.drain_delay, Duration::from_millis(milliseconds));
     }
     refuses(
         "[server]\ndrain_delay = '?'",
@@ -101,29 +96,16 @@ fn rates() {
         let rate = config(&format!("[limits.a]\nrate = '{text}'")).limits["a"]
             .rate
             .unwrap();
-        assert_eq!(
-            (rate.count, rate.per),
-            (count, Duration::from_secs(seconds))
-        );
+        assert_eq!((rate.count, rate.per), (count, Duration::from_secs(seconds)));
     }
     refuses(
         "[limits.a]\nrate = '?'",
-        &[
-            "",
-            "5",
-            "0/s",
-            "-1/s",
-            "5/week",
-            "5 / s",
-            "1.5/s",
-            "4294967296/s",
-        ],
+        &["", "5", "0/s", "-1/s", "5/week", "5 / s", "1.5/s", "4294967296/s"],
         "a rate such as",
     );
-    let tiers =
-        config("[limits.a]\nrate = '1/s'\ntiers = { a = 'unlimited', b = '2/s' }").limits["a"]
-            .tiers
-            .clone();
+    let tiers = config("[limits.a]\nrate = '1/s'\ntiers = { a = 'unlimited', b = '2/s' }").limits["a"]
+        .tiers
+        .clone();
     assert_eq!(tiers["a"], TierRate::Unlimited);
     assert!(matches!(tiers["b"], TierRate::Rate(rate) if rate.count == 2));
     refuses(
@@ -136,18 +118,11 @@ fn rates() {
 #[test]
 fn networks() {
     let networks =
-        route("allowed_from = ['10.0.0.0/8', '192.0.2.1', '2001:db8::1', 'fc00::/7', '0.0.0.0/0']")
-            .allowed_from;
+        route("allowed_from = ['10.0.0.0/8', '192.0.2.1', '2001:db8::1', 'fc00::/7', '0.0.0.0/0']").allowed_from;
     let shown: Vec<String> = networks.iter().map(ToString::to_string).collect();
     assert_eq!(
         shown,
-        [
-            "10.0.0.0/8",
-            "192.0.2.1/32",
-            "2001:db8::1/128",
-            "fc00::/7",
-            "0.0.0.0/0"
-        ]
+        ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::1/128", "fc00::/7", "0.0.0.0/0"]
     );
     refuses(
         "allowed_from = ['?']",
@@ -163,29 +138,22 @@ fn networks() {
 #[test]
 fn socket_addresses() {
     assert_eq!(
-        config("[admin]\naddress = '[::1]:0'")
-            .admin
-            .address
-            .to_string(),
+        config("[admin]\naddress = '[::1]:0'").admin.address.to_string(),
         "[::1]:0"
     );
     refuses(
         "[admin]\naddress = '?'",
-        &[
-            "",
-            "9090",
-            ":9090",
-            "localhost:9090",
-            "127.0.0.1",
-            "127.0.0.1:99999",
-        ],
+        &["", "9090", ":9090", "localhost:9090", "127.0.0.1", "127.0.0.1:99999"],
         "an address and port",
     );
 }
 
 #[test]
 fn endpoints() {
-    let urls = config("[upstreams.b]\nurls = ['http://b', 'https://b.example', 'http://[::1]:81', 'https://b:8443']").upstreams["b"].urls.clone();
+    let urls = config("[upstreams.b]\nurls = ['http://b', 'https://b.example', 'http://[::1]:81', 'https://b:8443']")
+        .upstreams["b"]
+        .urls
+        .clone();
     assert_eq!(
         urls[0],
         Endpoint::Http {
@@ -266,8 +234,7 @@ fn urls() {
 
 #[test]
 fn header_names_and_values() {
-    let config =
-        config("[identity]\nuser_header = ''\nclaims = { x-user-email = '', X-Org = 'org' }");
+    let config = config("[identity]\nuser_header = ''\nclaims = { x-user-email = '', X-Org = 'org' }");
     assert_eq!(config.identity.user_header, "");
     assert_eq!(config.identity.claims["x-user-email"], "");
     assert_eq!(config.identity.claims.len(), 2);
@@ -299,22 +266,13 @@ fn header_names_and_values() {
 
 #[test]
 fn methods_hosts_origins_and_statuses() {
-    assert_eq!(
-        route("methods = ['GET', 'M-SEARCH']").methods,
-        ["GET", "M-SEARCH"]
-    );
+    assert_eq!(route("methods = ['GET', 'M-SEARCH']").methods, ["GET", "M-SEARCH"]);
     refuses(
         "methods = ['?']",
         &["", "get", "Get", "G ET", "GET,POST"],
         "a method in upper case",
     );
-    let hosts = [
-        "api.example.com",
-        "*.example.com",
-        "192.0.2.1",
-        "[::1]",
-        "localhost",
-    ];
+    let hosts = ["api.example.com", "*.example.com", "192.0.2.1", "[::1]", "localhost"];
     assert_eq!(route(&format!("hosts = {hosts:?}")).hosts, hosts);
     refuses(
         "hosts = ['?']",
@@ -334,15 +292,7 @@ fn methods_hosts_origins_and_statuses() {
     );
     refuses(
         "[cors.a]\norigins = ['?']",
-        &[
-            "",
-            "https://a/",
-            "a",
-            "null",
-            "https://a*.b",
-            "ftp://a",
-            "https://u@a",
-        ],
+        &["", "https://a/", "a", "null", "https://a*.b", "ftp://a", "https://u@a"],
         "an origin such as",
     );
     refuses(
@@ -364,10 +314,7 @@ fn auth_modes() {
         ("['internal', 'jwt', 'none']", vec![Internal, Jwt, None]),
     ] {
         let text = LEAST.replace("\"none\"", text);
-        assert_eq!(
-            super::load(&text).unwrap().config.routes[0].auth.chain,
-            chain
-        );
+        assert_eq!(super::load(&text).unwrap().config.routes[0].auth.chain, chain);
     }
     for text in [
         "''",
@@ -394,18 +341,11 @@ fn sources_of_credentials() {
     );
     assert_eq!(
         config.issuers["a"].token_sources,
-        [
-            TokenSource::Authorization,
-            TokenSource::Header("X-Token".to_owned())
-        ]
+        [TokenSource::Authorization, TokenSource::Header("X-Token".to_owned())]
     );
     assert_eq!(
         config.api_keys.unwrap().sources,
-        [
-            KeySource::Header("X-K".to_owned()),
-            KeySource::Bearer,
-            KeySource::Basic
-        ]
+        [KeySource::Header("X-K".to_owned()), KeySource::Bearer, KeySource::Basic]
     );
     refuses(
         "[api_keys]\nsources = ['?']",
@@ -446,14 +386,10 @@ fn what_limits_count_by() {
 
 #[test]
 fn claims_that_must_hold() {
-    let rules =
-        route("require = { claims = { a = 'x', b = ['x', 1], c = true, d = false, e = 1.5 } }")
-            .require
-            .claims;
-    assert_eq!(
-        rules["a"],
-        ClaimRule::OneOf(vec![Scalar::String("x".to_owned())])
-    );
+    let rules = route("require = { claims = { a = 'x', b = ['x', 1], c = true, d = false, e = 1.5 } }")
+        .require
+        .claims;
+    assert_eq!(rules["a"], ClaimRule::OneOf(vec![Scalar::String("x".to_owned())]));
     assert_eq!(
         rules["b"],
         ClaimRule::OneOf(vec![Scalar::String("x".to_owned()), Scalar::Integer(1)])
@@ -472,27 +408,16 @@ fn claims_that_must_hold() {
 fn dates_need_their_offset() {
     let keys = |expires: &str| {
         let hash = "0".repeat(64);
-        format!(
-            "[api_keys]\n[[api_keys.keys]]\nid = 'a'\nuser = 'u'\nhash = 'sha256:{hash}'\nexpires = {expires}"
-        )
+        format!("[api_keys]\n[[api_keys.keys]]\nid = 'a'\nuser = 'u'\nhash = 'sha256:{hash}'\nexpires = {expires}")
     };
     for (text, seconds) in [
         ("1970-01-01T00:00:10Z", 10),
         ("1970-01-01T01:00:10+01:00", 10),
         ("'1970-01-01T00:00:10Z'", 10),
     ] {
-        assert_eq!(
-            config(&keys(text)).api_keys.unwrap().keys[0].expires,
-            Some(seconds)
-        );
+        assert_eq!(config(&keys(text)).api_keys.unwrap().keys[0].expires, Some(seconds));
     }
-    for text in [
-        "1970-01-01T00:00:10",
-        "1970-01-01",
-        "00:00:10",
-        "10",
-        "'never'",
-    ] {
+    for text in ["1970-01-01T00:00:10", "1970-01-01", "00:00:10", "10", "'never'"] {
         assert_wrong(
             &wrong(&keys(text)),
             &["api_keys.keys.a.expires: expected a date and time with its offset"],
@@ -502,9 +427,7 @@ fn dates_need_their_offset() {
 
 #[test]
 fn hashes() {
-    let hash = |hash: &str| {
-        format!("[api_keys]\n[[api_keys.keys]]\nid = 'a'\nuser = 'u'\nhash = '{hash}'")
-    };
+    let hash = |hash: &str| format!("[api_keys]\n[[api_keys.keys]]\nid = 'a'\nuser = 'u'\nhash = '{hash}'");
     let keys = config(&hash(&format!("sha256:{}fF", "00".repeat(31))))
         .api_keys
         .unwrap()
@@ -525,12 +448,7 @@ fn hashes() {
 
 #[test]
 fn references_are_replaced_wherever_a_string_stands() {
-    let environment = Environment::from([
-        ("HOST", "b.internal"),
-        ("RETRIES", "4"),
-        ("EMPTY", ""),
-        ("ON", "false"),
-    ]);
+    let environment = Environment::from([("HOST", "b.internal"), ("RETRIES", "4"), ("EMPTY", ""), ("ON", "false")]);
     let config = config_in(
         "[upstreams.b]\nurls = ['http://${env:HOST}:${env:PORT:-8080}']\nretries = '${env:RETRIES}'\n\
          [log]\naccess = '${env:ON}'\nlevel = '${env:EMPTY:-warn}'\n[roles]\nr = ['${env:EMPTY}x', '$x', '{y}', '${env:NOT_SET:-a:-b}']",

@@ -5,8 +5,7 @@
 use super::{Wrong, header_name, parsed, split, str_of};
 use crate::config::document::Value;
 use crate::config::model::{
-    Algorithm, AuthMethod, AuthMode, ClaimRule, KeySource, LimitBy, RemoteKeyIn, Scalar,
-    TokenSource,
+    Algorithm, AuthMethod, AuthMode, ClaimRule, KeySource, LimitBy, RemoteKeyIn, Scalar, TokenSource,
 };
 use crate::config::secret::Secret;
 
@@ -61,9 +60,7 @@ pub(in crate::config) fn hash(value: &Value) -> Result<[u8; 32], Wrong> {
     if hex.eq_ignore_ascii_case(HASH_OF_NOTHING) {
         return Err(Wrong::expected("the hash of a key; this is the hash of nothing").hidden());
     }
-    let mut digits = hex
-        .chars()
-        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()));
+    let mut digits = hex.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()));
     let mut hash = [0; 32];
     for byte in &mut hash {
         match (digits.next(), digits.next()) {
@@ -99,8 +96,7 @@ pub(in crate::config) fn algorithm(value: &Value) -> Result<Algorithm, Wrong> {
 
 /// Where a token is found.
 pub(in crate::config) fn token_source(value: &Value) -> Result<TokenSource, Wrong> {
-    const EXPECTED: &str =
-        "\"header\", \"header:NAME\", \"query:NAME\", \"cookie:NAME\" or \"websocket_protocol\"";
+    const EXPECTED: &str = "\"header\", \"header:NAME\", \"query:NAME\", \"cookie:NAME\" or \"websocket_protocol\"";
     parsed(value, EXPECTED, |text| match text.split_once(':') {
         None if text == "header" => Some(TokenSource::Authorization),
         None if text == "websocket_protocol" => Some(TokenSource::WebSocketProtocol),
@@ -136,8 +132,7 @@ pub(in crate::config) fn remote_key_in(value: &Value) -> Result<RemoteKeyIn, Wro
 
 /// Whose requests are counted together.
 pub(in crate::config) fn limit_by(value: &Value) -> Result<LimitBy, Wrong> {
-    const EXPECTED: &str =
-        "\"user\", \"ip\", \"credential\", \"tenant\", \"route\", \"global\" or \"header:NAME\"";
+    const EXPECTED: &str = "\"user\", \"ip\", \"credential\", \"tenant\", \"route\", \"global\" or \"header:NAME\"";
     parsed(value, EXPECTED, |text| match text.split_once(':') {
         None => match text {
             "user" => Some(LimitBy::User),
@@ -172,8 +167,7 @@ pub(in crate::config) fn claim_rule(value: &Value) -> Result<ClaimRule, Wrong> {
     match value {
         Value::Boolean(true) => Ok(ClaimRule::Present),
         Value::List(entries) if !entries.is_empty() => {
-            let values: Result<Vec<Scalar>, Wrong> =
-                entries.iter().map(|entry| scalar(&entry.value)).collect();
+            let values: Result<Vec<Scalar>, Wrong> = entries.iter().map(|entry| scalar(&entry.value)).collect();
             values.map(ClaimRule::OneOf).map_err(|_| wrong())
         }
         single => scalar(single)
@@ -184,9 +178,7 @@ pub(in crate::config) fn claim_rule(value: &Value) -> Result<ClaimRule, Wrong> {
 
 /// Claims by their paths: one, several, or `""` for none.
 pub(in crate::config) fn claim_names(value: &Value) -> Result<Vec<String>, Wrong> {
-    words(value).ok_or_else(|| {
-        Wrong::expected("a claim's path such as \"realm_access.roles\", or a list of them")
-    })
+    words(value).ok_or_else(|| Wrong::expected("a claim's path such as \"realm_access.roles\", or a list of them"))
 }
 
 /// An auth mode: a word, or a chain of methods that are tried in order.
@@ -231,17 +223,9 @@ fn words(value: &Value) -> Option<Vec<String>> {
         Value::Outside(text) => Some(split(text).map(str::to_owned).collect()),
         Value::List(entries) => entries
             .iter()
-            .map(|entry| {
-                str_of(&entry.value)
-                    .filter(|text| !text.is_empty())
-                    .map(str::to_owned)
-            })
+            .map(|entry| str_of(&entry.value).filter(|text| !text.is_empty()).map(str::to_owned))
             .collect(),
-        Value::Integer(_)
-        | Value::Float(_)
-        | Value::Boolean(_)
-        | Value::Datetime(_)
-        | Value::Table(_) => None,
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Table(_) => None,
     }
 }
 

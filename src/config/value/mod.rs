@@ -45,10 +45,7 @@ impl Wrong {
     }
 
     fn hidden(self) -> Self {
-        Self {
-            hidden: true,
-            ..self
-        }
+        Self { hidden: true, ..self }
     }
 
     /// The message about a value. What came out of a reference may be a secret: only the reference is named.
@@ -101,21 +98,13 @@ fn str_of(value: &Value) -> Option<&str> {
 }
 
 /// A string that `parse` takes; else `expected`.
-fn parsed<T>(
-    value: &Value,
-    expected: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, Wrong> {
-    str_of(value)
-        .and_then(parse)
-        .ok_or_else(|| Wrong::expected(expected))
+fn parsed<T>(value: &Value, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Wrong> {
+    str_of(value).and_then(parse).ok_or_else(|| Wrong::expected(expected))
 }
 
 /// The entries of a list that one variable holds.
 pub(super) fn split(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
 /// Any string.

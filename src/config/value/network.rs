@@ -29,9 +29,7 @@ pub(in crate::config) fn network(value: &Value) -> Result<IpNet, Wrong> {
     // `10.1.2.3/8` may mean the host or the network: one of them is a hole.
     if network.addr() != network.network() {
         let meant = network.trunc();
-        return Err(wrong().hint(format!(
-            ", which has host bits set; the network is \"{meant}\""
-        )));
+        return Err(wrong().hint(format!(", which has host bits set; the network is \"{meant}\"")));
     }
     Ok(network)
 }
@@ -50,20 +48,12 @@ pub(in crate::config) fn url(value: &Value) -> Result<String, Wrong> {
             && port_fits(&uri)
             && !text.contains('#')
     });
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err(wrong())
-    }
+    if fits { Ok(text.to_owned()) } else { Err(wrong()) }
 }
 
 /// An endpoint of an upstream: scheme, host and port, nothing else, or a Unix socket.
 pub(in crate::config) fn endpoint(value: &Value) -> Result<Endpoint, Wrong> {
-    let wrong = || {
-        Wrong::expected(
-            "\"http://host:port\" or \"https://host:port\" without a path, or \"unix:/path\"",
-        )
-    };
+    let wrong = || Wrong::expected("\"http://host:port\" or \"https://host:port\" without a path, or \"unix:/path\"");
     let text = str_of(value).ok_or_else(wrong)?;
     if let Some(path) = text.strip_prefix("unix:") {
         return if path.starts_with('/') {
@@ -76,10 +66,7 @@ pub(in crate::config) fn endpoint(value: &Value) -> Result<Endpoint, Wrong> {
         return Err(wrong().hidden());
     }
     let uri: Uri = text.parse().map_err(|_| wrong())?;
-    let host = uri
-        .host()
-        .filter(|host| !host.is_empty())
-        .ok_or_else(wrong)?;
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
     // `http` reads "http://a" as if it ended in a slash.
     if uri.path() != "/" || text.ends_with('/') || text.contains(['?', '#']) || !port_fits(&uri) {
         return Err(wrong());

@@ -19,8 +19,7 @@ const LONGEST: u64 = 365 * DAY;
 
 /// A duration, `"0s"` to `"365d"`.
 pub(in crate::config) fn duration(value: &Value) -> Result<Duration, Wrong> {
-    const EXPECTED: &str =
-        "a duration such as \"250ms\", \"30s\", \"5m\", \"1h\" or \"1d\", of 365 days at most";
+    const EXPECTED: &str = "a duration such as \"250ms\", \"30s\", \"5m\", \"1h\" or \"1d\", of 365 days at most";
     parsed(value, EXPECTED, |text| {
         let (count, unit) = number_and_unit(text)?;
         let unit = match unit {
@@ -87,8 +86,7 @@ pub(in crate::config) fn head_size(value: &Value) -> Result<usize, Wrong> {
 
 /// A rate; its count is 1 at least.
 pub(in crate::config) fn rate(value: &Value) -> Result<Rate, Wrong> {
-    const EXPECTED: &str =
-        "a rate such as \"100/s\", \"5/min\", \"3/hour\" or \"10000/day\", of 1 to 4294967295";
+    const EXPECTED: &str = "a rate such as \"100/s\", \"5/min\", \"3/hour\" or \"10000/day\", of 1 to 4294967295";
     parsed(value, EXPECTED, |text| {
         let (count, per) = text.split_once('/')?;
         let per = match per {
@@ -116,9 +114,7 @@ pub(in crate::config) fn tier_rate(value: &Value) -> Result<TierRate, Wrong> {
 }
 
 /// A whole number within a range.
-pub(in crate::config) fn integer<T: TryFrom<i64>>(
-    range: RangeInclusive<i64>,
-) -> impl Fn(&Value) -> Result<T, Wrong> {
+pub(in crate::config) fn integer<T: TryFrom<i64>>(range: RangeInclusive<i64>) -> impl Fn(&Value) -> Result<T, Wrong> {
     move |value| {
         let integer = match value {
             Value::Integer(integer) => Some(*integer),
@@ -128,13 +124,7 @@ pub(in crate::config) fn integer<T: TryFrom<i64>>(
         let fitting = integer.filter(|integer| range.contains(integer));
         fitting
             .and_then(|integer| T::try_from(integer).ok())
-            .ok_or_else(|| {
-                Wrong::expected(format!(
-                    "a whole number from {} to {}",
-                    range.start(),
-                    range.end()
-                ))
-            })
+            .ok_or_else(|| Wrong::expected(format!("a whole number from {} to {}", range.start(), range.end())))
     }
 }
 
@@ -149,9 +139,7 @@ pub(in crate::config) fn workers(value: &Value) -> Result<Option<usize>, Wrong> 
 }
 
 /// A number within a range.
-pub(in crate::config) fn number(
-    range: RangeInclusive<f64>,
-) -> impl Fn(&Value) -> Result<f64, Wrong> {
+pub(in crate::config) fn number(range: RangeInclusive<f64>) -> impl Fn(&Value) -> Result<f64, Wrong> {
     move |value| {
         let number = match value {
             Value::Float(float) => Some(*float),
@@ -163,13 +151,7 @@ pub(in crate::config) fn number(
         };
         number
             .filter(|number| range.contains(number))
-            .ok_or_else(|| {
-                Wrong::expected(format!(
-                    "a number from {} to {}",
-                    range.start(),
-                    range.end()
-                ))
-            })
+            .ok_or_else(|| Wrong::expected(format!("a number from {} to {}", range.start(), range.end())))
     }
 }
 
@@ -181,9 +163,9 @@ pub(in crate::config) fn moment(value: &Value) -> Result<i64, Wrong> {
     };
     // A date without an offset is a moment nowhere; jiff refuses it.
     let moment = text.and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    moment.map(jiff::Timestamp::as_second).ok_or_else(|| {
-        Wrong::expected("a date and time with its offset, such as 2027-06-30T00:00:00Z")
-    })
+    moment
+        .map(jiff::Timestamp::as_second)
+        .ok_or_else(|| Wrong::expected("a date and time with its offset, such as 2027-06-30T00:00:00Z"))
 }
 
 /// `30s` → 30 and `s`.

@@ -26,9 +26,7 @@ const NOT_OURS_TO_SET: [&str; 11] = [
 
 /// A header's name: a token (RFC 9110 §5.6.2).
 pub(in crate::config) fn header_name(value: &Value) -> Result<String, Wrong> {
-    parsed(value, "a header's name", |text| {
-        is_token(text).then(|| text.to_owned())
-    })
+    parsed(value, "a header's name", |text| is_token(text).then(|| text.to_owned()))
 }
 
 /// The name of a header that the gateway may write.
@@ -72,8 +70,7 @@ pub(in crate::config) fn method(value: &Value) -> Result<String, Wrong> {
 
 /// A host: a name, an address, or a wildcard for its first label.
 pub(in crate::config) fn host(value: &Value) -> Result<String, Wrong> {
-    const EXPECTED: &str =
-        "a host without a port, such as \"api.example.com\" or \"*.example.com\"";
+    const EXPECTED: &str = "a host without a port, such as \"api.example.com\" or \"*.example.com\"";
     parsed(value, EXPECTED, |text| {
         let fits = is_address(text) || is_host_name(text.strip_prefix("*.").unwrap_or(text));
         fits.then(|| text.to_owned())
@@ -83,15 +80,12 @@ pub(in crate::config) fn host(value: &Value) -> Result<String, Wrong> {
 /// An exact origin (RFC 6454 §7).
 pub(in crate::config) fn origin(value: &Value) -> Result<String, Wrong> {
     const EXPECTED: &str = "an origin without a path, such as \"https://app.example.com\"";
-    parsed(value, EXPECTED, |text| {
-        is_origin(text).then(|| text.to_owned())
-    })
+    parsed(value, EXPECTED, |text| is_origin(text).then(|| text.to_owned()))
 }
 
 /// An origin, one with a wildcard for its first label, or `"*"`.
 pub(in crate::config) fn origin_pattern(value: &Value) -> Result<String, Wrong> {
-    const EXPECTED: &str =
-        "an origin such as \"https://app.example.com\" or \"https://*.example.com\", or \"*\"";
+    const EXPECTED: &str = "an origin such as \"https://app.example.com\" or \"https://*.example.com\", or \"*\"";
     parsed(value, EXPECTED, |text| {
         let exact = text.replacen("://*.", "://", 1);
         (text == "*" || is_origin(&exact)).then(|| text.to_owned())
@@ -118,9 +112,7 @@ fn is_origin(text: &str) -> bool {
     uri.is_some_and(|uri| {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri
-                .host()
-                .is_some_and(|host| is_host_name(host) || is_address(host))
+            && uri.host().is_some_and(|host| is_host_name(host) || is_address(host))
             && text == format!("{}://{authority}", uri.scheme_str().unwrap_or_default())
             && !text.contains('@')
     })

@@ -111,10 +111,7 @@ impl Chunked {
         loop {
             match &mut self.state {
                 State::Ended => {
-                    return Taken {
-                        count,
-                        then: Then::End,
-                    };
+                    return Taken { count, then: Then::End };
                 }
                 State::Data { left: 0 } => self.state = State::DataCr,
                 State::Data { left } => {
@@ -166,10 +163,7 @@ impl Chunked {
             },
             (State::Extension { size, .. }, b'\r') => Ok(State::SizeLf { size }),
             (State::Extension { room, size }, byte) if room > 0 && is_value_byte(byte) => {
-                Ok(State::Extension {
-                    room: room - 1,
-                    size,
-                })
+                Ok(State::Extension { room: room - 1, size })
             }
             (State::Extension { .. }, _) => Err("invalid chunk extension"),
             (State::SizeLf { size: 0 }, b'\n') => Ok(State::Trailer),
@@ -181,25 +175,17 @@ impl Chunked {
             (State::SizeLf { .. } | State::DataCr | State::DataLf | State::LastLf, _) => {
                 Err("CRLF of a chunk is missing")
             }
-            (
-                State::Trailer | State::TrailerName | State::TrailerValue | State::TrailerLf,
-                byte,
-            ) => self.trailer(byte),
+            (State::Trailer | State::TrailerName | State::TrailerValue | State::TrailerLf, byte) => self.trailer(byte),
             (state @ (State::Data { .. } | State::Ended), _) => Ok(state),
         }
     }
 
     /// The same rules as for the fields of a head.
     fn trailer(&mut self, byte: u8) -> Result<State, &'static str> {
-        self.trailer_room = self
-            .trailer_room
-            .checked_sub(1)
-            .ok_or("trailers too large")?;
+        self.trailer_room = self.trailer_room.checked_sub(1).ok_or("trailers too large")?;
         match (self.state, byte) {
             (State::TrailerName, b':') => Ok(State::TrailerValue),
-            (State::Trailer | State::TrailerName, byte) if is_token_byte(byte) => {
-                Ok(State::TrailerName)
-            }
+            (State::Trailer | State::TrailerName, byte) if is_token_byte(byte) => Ok(State::TrailerName),
             (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
             (State::TrailerValue, byte) if is_value_byte(byte) => Ok(State::TrailerValue),
             (State::TrailerLf, b'\n') => Ok(State::Trailer),

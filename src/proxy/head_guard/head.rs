@@ -86,20 +86,14 @@ enum Part {
 impl HeadJudge {
     /// Judges what is new in `bytes`: all that has come of the head so far, and maybe more than the head. When it is
     /// complete: its length and framing.
-    pub(super) fn read(
-        &mut self,
-        bytes: &[u8],
-        room: Room,
-    ) -> Result<Option<(usize, Framing)>, Refusal> {
+    pub(super) fn read(&mut self, bytes: &[u8], room: Room) -> Result<Option<(usize, Framing)>, Refusal> {
         loop {
             let Some(found) = memchr(b'\n', bytes.get(self.searched..).unwrap_or_default()) else {
                 self.searched = bytes.len();
                 self.fits(bytes.len(), room)?;
                 return Ok(None);
             };
-            let line = bytes
-                .get(self.line_start..self.searched + found)
-                .unwrap_or_default();
+            let line = bytes.get(self.line_start..self.searched + found).unwrap_or_default();
             self.searched += found + 1;
             self.fits(self.searched, room)?;
             self.line_start = self.searched;
@@ -142,10 +136,7 @@ impl HeadJudge {
         if self.fields > MAX_HEADERS {
             return Err(Refusal::HeadTooLarge);
         }
-        let name_len = line
-            .iter()
-            .position(|&byte| !is_token_byte(byte))
-            .unwrap_or(line.len());
+        let name_len = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
         let (name, rest) = line.split_at_checked(name_len).unwrap_or_default();
         let value = match rest.split_first() {
             Some((b':', value)) if !name.is_empty() => value,
@@ -169,9 +160,7 @@ impl HeadJudge {
                 Ok(())
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                self.transfer_encoding(trim(value))
-            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(trim(value)),
             _ => Ok(()),
         }
         .map_err(Refusal::Malformed)
@@ -239,10 +228,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 
 fn trim(value: &[u8]) -> &[u8] {
     let is_space = |&byte: &u8| byte == b' ' || byte == b'\t';
-    let start = value
-        .iter()
-        .position(|byte| !is_space(byte))
-        .unwrap_or(value.len());
+    let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
     let end = value
         .iter()
         .rposition(|byte| !is_space(byte))

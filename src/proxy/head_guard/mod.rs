@@ -92,21 +92,13 @@ impl<S> HeadGuard<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Read for HeadGuard<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Write for HeadGuard<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -256,11 +248,7 @@ impl Seam {
         let mut state = self.state.lock();
         debug_assert!(state.mark.is_none(), "a mark would be lost");
         state.mark = Some(mark);
-        state.upgrade = if upgrade {
-            Upgrade::Asked
-        } else {
-            Upgrade::NotAsked
-        };
+        state.upgrade = if upgrade { Upgrade::Asked } else { Upgrade::NotAsked };
     }
 
     /// Whether the last mark is still to be taken; `waker` is woken when it is.
@@ -322,11 +310,7 @@ impl SeamState {
     }
 
     fn remember(&mut self, waker: &Waker) {
-        if !self
-            .waker
-            .as_ref()
-            .is_some_and(|known| known.will_wake(waker))
-        {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             self.waker = Some(waker.clone());
         }
     }

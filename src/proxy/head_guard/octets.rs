@@ -5,9 +5,7 @@
 /// No control character but HT; bytes from 0x80 are values too (RFC 9110 §5.5). Without early exit: it then runs on
 /// vectors of bytes, and values are the bulk of a head.
 pub(super) fn is_field_value(value: &[u8]) -> bool {
-    value
-        .iter()
-        .fold(true, |sound, &byte| sound & is_value_byte(byte))
+    value.iter().fold(true, |sound, &byte| sound & is_value_byte(byte))
 }
 
 pub(super) fn is_value_byte(byte: u8) -> bool {

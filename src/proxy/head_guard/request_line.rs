@@ -22,12 +22,9 @@ pub(super) struct RequestLine<'a> {
 
 impl<'a> RequestLine<'a> {
     pub(super) fn read(line: &'a [u8]) -> Result<Self, Refusal> {
-        let (method, rest) =
-            split_at_space(line).ok_or(Refusal::malformed(line, Fault::RequestLine))?;
-        let (target, version) =
-            split_at_space(rest).ok_or(Refusal::malformed(line, Fault::RequestLine))?;
-        if method.is_empty() || target.is_empty() || !method.iter().all(|&byte| is_token_byte(byte))
-        {
+        let (method, rest) = split_at_space(line).ok_or(Refusal::malformed(line, Fault::RequestLine))?;
+        let (target, version) = split_at_space(rest).ok_or(Refusal::malformed(line, Fault::RequestLine))?;
+        if method.is_empty() || target.is_empty() || !method.iter().all(|&byte| is_token_byte(byte)) {
             return Err(Refusal::malformed(line, Fault::RequestLine));
         }
         let http11 = match version {
@@ -41,20 +38,12 @@ impl<'a> RequestLine<'a> {
         if !is_target(method, target) {
             return Err(Refusal::malformed(line, Fault::Target));
         }
-        Ok(Self {
-            method,
-            target,
-            http11,
-        })
+        Ok(Self { method, target, http11 })
     }
 
     /// The target's path: all of it up to a query, without an absolute form's scheme and authority.
     fn path(&self) -> &'a [u8] {
-        let target = self
-            .target
-            .split(|&byte| byte == b'?')
-            .next()
-            .unwrap_or_default();
+        let target = self.target.split(|&byte| byte == b'?').next().unwrap_or_default();
         if target.starts_with(b"/") {
             return target;
         }
@@ -67,11 +56,7 @@ impl<'a> RequestLine<'a> {
     }
 
     fn version(&self) -> &'static [u8] {
-        if self.http11 {
-            b"HTTP/1.1"
-        } else {
-            b"HTTP/1.0"
-        }
+        if self.http11 { b"HTTP/1.1" } else { b"HTTP/1.0" }
     }
 }
 
@@ -81,15 +66,12 @@ fn is_target(method: &[u8], target: &[u8]) -> bool {
         return method == b"OPTIONS";
     }
     let (path, query) = target.split_at(memchr(b'?', target).unwrap_or(target.len()));
-    if !path.iter().all(|&byte| PATH.contains(byte))
-        || !query.iter().all(|&byte| QUERY.contains(byte))
-    {
+    if !path.iter().all(|&byte| PATH.contains(byte)) || !query.iter().all(|&byte| QUERY.contains(byte)) {
         return false;
     }
     // What hyper's URI parser takes of an authority is its own; such targets are rare enough to ask it.
     target.starts_with(b"/")
-        || (has_web_scheme(target)
-            && http::Uri::try_from(target).is_ok_and(|uri| uri.authority().is_some()))
+        || (has_web_scheme(target) && http::Uri::try_from(target).is_ok_and(|uri| uri.authority().is_some()))
 }
 
 fn has_web_scheme(target: &[u8]) -> bool {
@@ -116,11 +98,7 @@ pub(super) fn stand_in(bytes: &[u8], target_room: usize) -> Vec<u8> {
         .filter(|line| line.method.len() <= METHOD_ROOM);
     let (method, path, version) = match &sound {
         Some(line) => (line.method, line.path(), line.version()),
-        None => (
-            first_word(bytes).unwrap_or(b"GET"),
-            &b"/"[..],
-            &b"HTTP/1.1"[..],
-        ),
+        None => (first_word(bytes).unwrap_or(b"GET"), &b"/"[..], &b"HTTP/1.1"[..]),
     };
     [
         method,
@@ -173,10 +151,7 @@ mod tests {
             ("HEAD /a", "HEAD / HTTP/1.1"),
             ("CONNECT a:443 HTTP/1.1\r\n", "CONNECT / HTTP/1.1"),
             ("G\x01T / HTTP/1.1\r\n", "GET / HTTP/1.1"),
-            (
-                "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJ / HTTP/1.1\r\n",
-                "GET / HTTP/1.1",
-            ),
+            ("ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJ / HTTP/1.1\r\n", "GET / HTTP/1.1"),
             ("\u{16}\u{3}\u{1}", "GET / HTTP/1.1"),
             ("", "GET / HTTP/1.1"),
         ] {
@@ -192,19 +167,10 @@ mod tests {
     #[test]
     fn hypers_uri_parser_takes_every_target_that_passes() {
         for byte in 0..=u8::MAX {
-            for (before, behind) in [
-                ("/a", "b"),
-                ("/?a", "b"),
-                ("http://a", "/"),
-                ("http://a/", "?"),
-            ] {
+            for (before, behind) in [("/a", "b"), ("/?a", "b"), ("http://a", "/"), ("http://a/", "?")] {
                 let target = [before.as_bytes(), &[byte], behind.as_bytes()].concat();
                 let taken = http::Uri::try_from(&target[..]).is_ok();
-                assert!(
-                    taken || !is_target(b"GET", &target),
-                    "{}",
-                    target.escape_ascii()
-                );
+                assert!(taken || !is_target(b"GET", &target), "{}", target.escape_ascii());
             }
         }
     }

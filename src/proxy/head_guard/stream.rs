@@ -173,8 +173,7 @@ impl<S> Guarded<S> {
         }
         let admitted = self.admit(read);
         if !matches!(self.phase, Phase::Refused) {
-            self.held
-                .extend_from_slice(read.get(admitted..).unwrap_or_default());
+            self.held.extend_from_slice(read.get(admitted..).unwrap_or_default());
         }
         buf.set_filled(start + admitted);
     }
@@ -230,11 +229,7 @@ impl<S> Guarded<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let start = buf.filled().len();
         if buf.remaining() == 0 {
@@ -300,11 +295,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.note_write(written.is_pending());
@@ -341,8 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             this.closing = if this.end_of_input || matches!(this.phase, Phase::Tunnel) {
                 Closing::Closed
             } else {
-                let between =
-                    matches!(this.phase, Phase::Head(_) | Phase::Undecided) && this.held.is_empty();
+                let between = matches!(this.phase, Phase::Head(_) | Phase::Undecided) && this.held.is_empty();
                 Closing::Lingering {
                     left: LINGER_BYTES,
                     patient: !between,
@@ -354,12 +344,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             let mut dropped = [MaybeUninit::uninit(); 4096];
             let mut dropped = ReadBuf::uninit(&mut dropped);
             match Pin::new(&mut this.stream).poll_read(cx, &mut dropped) {
-                Poll::Ready(Ok(())) if dropped.filled().is_empty() => {
-                    this.closing = Closing::Closed
-                }
-                Poll::Ready(Ok(())) if dropped.filled().len() >= *left => {
-                    this.closing = Closing::Closed
-                }
+                Poll::Ready(Ok(())) if dropped.filled().is_empty() => this.closing = Closing::Closed,
+                Poll::Ready(Ok(())) if dropped.filled().len() >= *left => this.closing = Closing::Closed,
                 Poll::Ready(Ok(())) => {
                     *left -= dropped.filled().len();
                     *patient = true;

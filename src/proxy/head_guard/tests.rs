@@ -38,10 +38,7 @@ impl Body for Kept {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -70,19 +67,11 @@ fn serve(handling: Handling) -> (DuplexStream, Heads, Served) {
     let (guard, heads) = HeadGuard::new(server, limits());
     let handler = heads.clone();
     let service = service_fn(move |request| answer(handler.clone(), handling, request));
-    let served = tokio::spawn(
-        http1::Builder::new()
-            .serve_connection(guard, service)
-            .with_upgrades(),
-    );
+    let served = tokio::spawn(http1::Builder::new().serve_connection(guard, service).with_upgrades());
     (client, heads, served)
 }
 
-async fn answer(
-    heads: Heads,
-    handling: Handling,
-    request: Request<Incoming>,
-) -> Result<Response<Kept>, Infallible> {
+async fn answer(heads: Heads, handling: Handling, request: Request<Incoming>) -> Result<Response<Kept>, Infallible> {
     let Head {
         refusal,
         bytes: _,
@@ -90,9 +79,7 @@ async fn answer(
     } = heads.take();
     let line = format!("{} {}", request.method(), request.uri().path());
     let (status, text) = match (refusal, handling) {
-        (Some(Refusal::Malformed(fault)), _) => {
-            (StatusCode::BAD_REQUEST, format!("{line}: {fault}"))
-        }
+        (Some(Refusal::Malformed(fault)), _) => (StatusCode::BAD_REQUEST, format!("{line}: {fault}")),
         (Some(Refusal::TimedOut), _) => (StatusCode::REQUEST_TIMEOUT, line),
         (Some(Refusal::TargetTooLong), _) => (StatusCode::URI_TOO_LONG, line),
         (Some(Refusal::HeadTooLarge), _) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, line),
@@ -152,14 +139,8 @@ async fn a_malformed_request_gets_the_handlers_own_answer_and_the_end() {
             "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
             "POST /a: Content-Length with Transfer-Encoding",
         ),
-        (
-            "GET /a HTTP/1.1\nHost: a\n\n",
-            "GET /: line ends in LF without CR",
-        ),
-        (
-            "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
-            "GET /: invalid request target",
-        ),
+        ("GET /a HTTP/1.1\nHost: a\n\n", "GET /: line ends in LF without CR"),
+        ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", "GET /: invalid request target"),
         (
             "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
             "POST /a: more than one Content-Length",
@@ -168,19 +149,13 @@ async fn a_malformed_request_gets_the_handlers_own_answer_and_the_end() {
             "GET /a HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
             "GET /a: line begins with a space",
         ),
-        (
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            "PRI /: unknown HTTP version",
-        ),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "PRI /: unknown HTTP version"),
     ] {
         let answers = talk(Handling::Answer, request.as_bytes()).await;
         assert_eq!(statuses(&answers), ["400"], "{request:?}: {answers}");
         assert!(answers.contains("\r\nx-by: handler\r\n"), "{answers}");
         assert!(answers.contains("\r\nconnection: close\r\n"), "{answers}");
-        assert!(
-            answers.ends_with(&format!("\r\n\r\n{body}")),
-            "{request:?}: {answers}"
-        );
+        assert!(answers.ends_with(&format!("\r\n\r\n{body}")), "{request:?}: {answers}");
     }
 }
 
@@ -224,18 +199,13 @@ async fn a_refused_head_request_gets_no_body() {
 #[tokio::test(start_paused = true)]
 async fn pipelined_requests_are_answered_up_to_the_first_bad_one() {
     let get = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
-    let post =
-        "POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let post = "POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     let answers = talk(
         Handling::ReadBody,
         format!("{get}{post}{get}GET / HTTP/1.1\n{get}").as_bytes(),
     )
     .await;
-    assert_eq!(
-        statuses(&answers),
-        ["200", "200", "200", "400"],
-        "{answers}"
-    );
+    assert_eq!(statuses(&answers), ["200", "200", "200", "400"], "{answers}");
     assert!(answers.contains("POST /b: b\"abc\""), "{answers}");
 }
 
@@ -276,10 +246,7 @@ async fn a_declined_upgrade_leaves_the_connection_in_use() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_ends_the_handling_of_its_request() {
     let (mut client, _heads, served) = serve(Handling::Never);
-    client
-        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     tokio::task::yield_now().await;
     drop(client);
     assert!(served.await.unwrap().unwrap_err().is_incomplete_message());
@@ -288,15 +255,8 @@ async fn a_client_that_leaves_ends_the_handling_of_its_request() {
 #[tokio::test(start_paused = true)]
 async fn r38_a_request_under_way_outlives_the_idle_timeout() {
     let (mut client, _heads, served) = serve(Handling::Never);
-    client
-        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
-    assert!(
-        tokio::time::timeout(Duration::from_secs(3600), served)
-            .await
-            .is_err()
-    );
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(3600), served).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,10 +264,7 @@ async fn r38_an_idle_connection_is_closed_in_time() {
     let (mut client, _heads, served) = serve(Handling::Answer);
     let opened = tokio::time::Instant::now();
     for _ in 0..3 {
-        client
-            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         assert_ne!(client.read(&mut [0; 1024]).await.unwrap(), 0);
         tokio::time::advance(Duration::from_secs(50)).await;
     }
@@ -342,15 +299,12 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let seeds = prop_oneof![
         Just("GET /a/b?c=d HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n"),
         Just("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"),
-        Just(
-            "PUT http://a:80/b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-        ),
+        Just("PUT http://a:80/b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
         Just("OPTIONS * HTTP/1.0\r\nConnection: keep-alive\r\nUpgrade: a\r\n\r\n"),
         Just("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nExpect: 100-continue\r\n\r\n"),
     ];
     let bytes = prop_oneof![
-        proptest::sample::select(b"\r\n\t :/?#@[]%\\\"<>`^{|}*,;+-09AZaz\0\x7f\x80\xff".to_vec())
-            .prop_map(|b| vec![b]),
+        proptest::sample::select(b"\r\n\t :/?#@[]%\\\"<>`^{|}*,;+-09AZaz\0\x7f\x80\xff".to_vec()).prop_map(|b| vec![b]),
         Just(b"\r\nContent-Length: 1".to_vec()),
         Just(b"\r\nTransfer-Encoding: chunked".to_vec()),
         Just(b"://".to_vec()),

@@ -77,10 +77,7 @@ fn takes_the_requests_that_clients_send() {
     assert_eq!(with("content-length:\t 007 \r\n"), body_of(7));
     assert_eq!(with("Transfer-Encoding: chunked\r\n"), CHUNKED);
     assert_eq!(with("transfer-encoding: \t CHUNKED \r\n"), CHUNKED);
-    assert_eq!(
-        with("X-Empty:\r\nX-Tab: a\tb\r\nX-Colons: a:b:c\r\n"),
-        body_of(0)
-    );
+    assert_eq!(with("X-Empty:\r\nX-Tab: a\tb\r\nX-Colons: a:b:c\r\n"), body_of(0));
     assert_eq!(judge(b"GET / HTTP/1.0\r\n\r\n"), body_of(0));
     assert_eq!(judge(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"), body_of(0));
     assert_eq!(judge(b"GET / HTTP/1.1\r\nHost:\r\n\r\n"), body_of(0));
@@ -98,11 +95,7 @@ fn takes_every_form_of_target() {
         "/?q=/?{|}",
         "//a",
     ] {
-        assert_eq!(
-            request_line(&format!("GET {target} HTTP/1.1")),
-            body_of(0),
-            "{target}"
-        );
+        assert_eq!(request_line(&format!("GET {target} HTTP/1.1")), body_of(0), "{target}");
     }
     for target in [
         "http://a/",
@@ -111,11 +104,7 @@ fn takes_every_form_of_target() {
         "http://a?b",
         "http://[::1]/",
     ] {
-        assert_eq!(
-            request_line(&format!("GET {target} HTTP/1.1")),
-            body_of(0),
-            "{target}"
-        );
+        assert_eq!(request_line(&format!("GET {target} HTTP/1.1")), body_of(0), "{target}");
     }
     assert_eq!(request_line("OPTIONS * HTTP/1.1"), body_of(0));
     assert_eq!(request_line("PROPFIND / HTTP/1.1"), body_of(0));
@@ -171,10 +160,7 @@ fn r11_refuses_two_hosts_and_none() {
         judge(b"GET / HTTP/1.1\r\nAccept: a\r\n\r\n"),
         malformed(Fault::HostMissing)
     );
-    assert_eq!(
-        judge(b"GET http://a/ HTTP/1.1\r\n\r\n"),
-        malformed(Fault::HostMissing)
-    );
+    assert_eq!(judge(b"GET http://a/ HTTP/1.1\r\n\r\n"), malformed(Fault::HostMissing));
     assert_eq!(
         judge(b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"),
         malformed(Fault::HostRepeated)
@@ -189,10 +175,7 @@ fn r19_takes_bytes_above_0x7f_in_values_only() {
         with_bytes(b"Transfer-Encoding: chunked\xa0\r\n"),
         malformed(Fault::TransferEncoding)
     );
-    assert_eq!(
-        with_bytes(b"Content-Length: \xb2\r\n"),
-        malformed(Fault::ContentLength)
-    );
+    assert_eq!(with_bytes(b"Content-Length: \xb2\r\n"), malformed(Fault::ContentLength));
 }
 
 #[test]
@@ -203,10 +186,7 @@ fn r30_an_upgrade_is_one_on_http_1_1_only() {
     });
     assert_eq!(with("UPGRADE: WebSocket\r\n"), upgrade);
     assert_eq!(with("Upgrade: h2c\r\nConnection: upgrade\r\n"), upgrade);
-    assert_eq!(
-        judge(b"GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n"),
-        body_of(0)
-    );
+    assert_eq!(judge(b"GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n"), body_of(0));
     assert_eq!(
         with("Upgrade: websocket\r\nContent-Length: 3\r\n"),
         Ok(Framing {
@@ -241,33 +221,17 @@ fn r31_refuses_every_transfer_encoding_but_one_single_chunked() {
     }
     for second in ["chunked", "identity", ""] {
         let fields = format!("Transfer-Encoding: chunked\r\nTransfer-Encoding: {second}\r\n");
-        assert_eq!(
-            with(&fields),
-            malformed(Fault::TransferEncoding),
-            "{second}"
-        );
+        assert_eq!(with(&fields), malformed(Fault::TransferEncoding), "{second}");
     }
-    assert_eq!(
-        with("Transfer-Encoding: \x0bchunked\r\n"),
-        malformed(Fault::FieldValue)
-    );
+    assert_eq!(with("Transfer-Encoding: \x0bchunked\r\n"), malformed(Fault::FieldValue));
 }
 
 #[test]
 fn r31_refuses_transfer_encoding_beside_content_length_and_on_http_1_0() {
     let both = malformed(Fault::ContentLengthWithTransferEncoding);
-    assert_eq!(
-        with("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
-        both
-    );
-    assert_eq!(
-        with("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
-        both
-    );
-    assert_eq!(
-        with("Transfer-Encoding: chunked\r\nContent-Length: x\r\n"),
-        both
-    );
+    assert_eq!(with("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), both);
+    assert_eq!(with("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"), both);
+    assert_eq!(with("Transfer-Encoding: chunked\r\nContent-Length: x\r\n"), both);
     assert_eq!(
         judge(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
         malformed(Fault::TransferEncodingOnHttp10)
@@ -297,17 +261,10 @@ fn r32_refuses_a_content_length_that_is_no_plain_number() {
             "{value}"
         );
     }
-    assert_eq!(
-        with("Content-Length: 18446744073709551613\r\n"),
-        body_of(u64::MAX - 2)
-    );
+    assert_eq!(with("Content-Length: 18446744073709551613\r\n"), body_of(u64::MAX - 2));
     for second in ["5", "6"] {
         let fields = format!("Content-Length: 5\r\nContent-length: {second}\r\n");
-        assert_eq!(
-            with(&fields),
-            malformed(Fault::ContentLengthRepeated),
-            "{second}"
-        );
+        assert_eq!(with(&fields), malformed(Fault::ContentLengthRepeated), "{second}");
     }
 }
 
@@ -333,31 +290,15 @@ fn r32_refuses_a_bare_lf_and_a_bare_cr() {
 fn r32_refuses_folded_lines_and_names_that_are_none() {
     assert_eq!(with("X: a\r\n b\r\n"), malformed(Fault::ObsFold));
     assert_eq!(with("X: a\r\n\tb\r\n"), malformed(Fault::ObsFold));
-    assert_eq!(
-        judge(b"GET / HTTP/1.1\r\n Host: a\r\n\r\n"),
-        malformed(Fault::ObsFold)
-    );
-    assert_eq!(
-        with("Content-Length : 5\r\n"),
-        malformed(Fault::SpaceBeforeColon)
-    );
-    assert_eq!(
-        with("Content-Length\t: 5\r\n"),
-        malformed(Fault::SpaceBeforeColon)
-    );
+    assert_eq!(judge(b"GET / HTTP/1.1\r\n Host: a\r\n\r\n"), malformed(Fault::ObsFold));
+    assert_eq!(with("Content-Length : 5\r\n"), malformed(Fault::SpaceBeforeColon));
+    assert_eq!(with("Content-Length\t: 5\r\n"), malformed(Fault::SpaceBeforeColon));
     for line in [
-        ": a", "X", "X\0: a", "X\x0b: a", "X(: a", "X,Y: a", "[X]: a", "\"X\": a", "X/Y: a",
-        "X@: a",
+        ": a", "X", "X\0: a", "X\x0b: a", "X(: a", "X,Y: a", "[X]: a", "\"X\": a", "X/Y: a", "X@: a",
     ] {
-        assert_eq!(
-            with(&format!("{line}\r\n")),
-            malformed(Fault::FieldName),
-            "{line:?}"
-        );
+        assert_eq!(with(&format!("{line}\r\n")), malformed(Fault::FieldName), "{line:?}");
     }
-    for value in [
-        "\0", "a\0b", "a\x01", "a\x0bb", "a\x0cb", "\x1b[0m", "a\x7f", "\x08",
-    ] {
+    for value in ["\0", "a\0b", "a\x01", "a\x0bb", "a\x0cb", "\x1b[0m", "a\x7f", "\x08"] {
         assert_eq!(
             with(&format!("X: {value}\r\n")),
             malformed(Fault::FieldValue),
@@ -368,10 +309,7 @@ fn r32_refuses_folded_lines_and_names_that_are_none() {
 
 #[test]
 fn r34_refuses_connect() {
-    assert_eq!(
-        request_line("CONNECT example.com:443 HTTP/1.1"),
-        Err(Refusal::Connect)
-    );
+    assert_eq!(request_line("CONNECT example.com:443 HTTP/1.1"), Err(Refusal::Connect));
     assert_eq!(request_line("CONNECT / HTTP/1.1"), Err(Refusal::Connect));
     assert_eq!(
         request_line("connect example.com:443 HTTP/1.1"),
@@ -394,10 +332,7 @@ fn refuses_request_lines_that_are_none() {
     ] {
         let refused = request_line(line);
         assert!(
-            matches!(
-                refused,
-                Err(Refusal::Malformed(Fault::RequestLine | Fault::Version))
-            ),
+            matches!(refused, Err(Refusal::Malformed(Fault::RequestLine | Fault::Version))),
             "{line:?}: {refused:?}"
         );
     }
@@ -418,10 +353,7 @@ fn refuses_request_lines_that_are_none() {
             "{version:?}"
         );
     }
-    assert_eq!(
-        judge(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-        malformed(Fault::Version)
-    );
+    assert_eq!(judge(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), malformed(Fault::Version));
     assert_eq!(
         judge(b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
         malformed(Fault::BlankLines)
@@ -433,10 +365,7 @@ fn refuses_what_is_not_one_whole_head() {
     let incomplete = malformed(Fault::Incomplete);
     assert_eq!(judge_head(b""), incomplete);
     assert_eq!(judge_head(b"GET / HTTP/1.1\r\nHost: a\r\n"), incomplete);
-    assert_eq!(
-        judge_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nx"),
-        incomplete
-    );
+    assert_eq!(judge_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nx"), incomplete);
 }
 
 #[test]
@@ -452,10 +381,7 @@ fn r38_counts_header_fields() {
 
 #[test]
 fn r38_refuses_a_head_of_too_many_bytes_wherever_it_is_cut() {
-    let room = Room {
-        head: 100,
-        target: 8,
-    };
+    let room = Room { head: 100, target: 8 };
     let read = |bytes: &[u8], ends: &[usize]| {
         let mut judge = HeadJudge::default();
         ends.iter()
@@ -483,10 +409,7 @@ fn r38_refuses_a_head_of_too_many_bytes_wherever_it_is_cut() {
             "{cut}"
         );
     }
-    assert_eq!(
-        read(&[b'a'; 101], &[72, 73]),
-        Some(Err(Refusal::TargetTooLong))
-    );
+    assert_eq!(read(&[b'a'; 101], &[72, 73]), Some(Err(Refusal::TargetTooLong)));
     assert_eq!(
         read(&longer.as_bytes()[..101], &[101]),
         Some(Err(Refusal::HeadTooLarge))

@@ -94,9 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Rig<S> {
     /// The handler's part for a sound request.
     #[track_caller]
     fn take(&self) -> Exchange {
-        let Head {
-            refusal, exchange, ..
-        } = self.heads.take();
+        let Head { refusal, exchange, .. } = self.heads.take();
         assert_eq!(refusal, None);
         exchange
     }
@@ -176,11 +174,7 @@ async fn the_next_head_passes_only_when_the_last_was_taken() {
     rig.reads(GET);
     rig.waits();
     let first = rig.take();
-    assert_eq!(
-        rig.woken(),
-        1,
-        "taking the mark wakes a reader that waits for it"
-    );
+    assert_eq!(rig.woken(), 1, "taking the mark wakes a reader that waits for it");
     rig.reads(GET);
     drop(first);
     rig.waits();
@@ -194,18 +188,14 @@ async fn the_next_head_passes_only_when_the_last_was_taken() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_nobody_saw_the_head_of_is_refused() {
     let (rig, _client) = Rig::open();
-    assert_eq!(
-        rig.heads.take().refusal,
-        Some(Refusal::Malformed(Fault::Unmarked))
-    );
+    assert_eq!(rig.heads.take().refusal, Some(Refusal::Malformed(Fault::Unmarked)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn behind_a_refused_head_nothing_is_parsed() {
     let (mut rig, mut client) = Rig::open();
-    let smuggled = format!(
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n{GET}"
-    );
+    let smuggled =
+        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n{GET}");
     client.write_all(smuggled.as_bytes()).await.unwrap();
     rig.refuses(Refusal::Malformed(Fault::ContentLengthWithTransferEncoding));
     client.write_all(GET.as_bytes()).await.unwrap();
@@ -230,10 +220,7 @@ async fn a_refused_head_waits_for_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn r32_refuses_as_soon_as_a_line_is_bad() {
     let (mut rig, mut client) = Rig::open();
-    client
-        .write_all(b"GET / HTTP/1.1\r\nHost: a\n")
-        .await
-        .unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\n").await.unwrap();
     rig.refuses(Refusal::Malformed(Fault::BareLf));
 }
 
@@ -253,10 +240,7 @@ async fn a_chunked_body_ends_where_its_framing_says() {
     let (mut rig, mut client) = Rig::open();
     let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let body = "5;x\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n";
-    client
-        .write_all(format!("{head}{body}{GET}").as_bytes())
-        .await
-        .unwrap();
+    client.write_all(format!("{head}{body}{GET}").as_bytes()).await.unwrap();
     rig.reads(&format!("{head}{body}"));
     rig.waits();
     rig.take();
@@ -378,11 +362,7 @@ async fn a_busy_connection_leaves_the_timer_wheel_alone() {
         rig.reads(GET);
         drop(rig.take());
     }
-    assert_eq!(
-        set.len(),
-        2,
-        "once for the first head, once when that had run off"
-    );
+    assert_eq!(set.len(), 2, "once for the first head, once when that had run off");
 }
 
 /// A request was handled, and half of its response fits the connection.
@@ -428,10 +408,7 @@ async fn r38_a_client_that_takes_nothing_of_a_response_is_idle() {
 #[tokio::test(start_paused = true)]
 async fn r30_no_byte_passes_behind_an_upgrade_before_it_is_settled() {
     let (mut rig, mut client) = Rig::open();
-    client
-        .write_all(format!("{UPGRADE}early").as_bytes())
-        .await
-        .unwrap();
+    client.write_all(format!("{UPGRADE}early").as_bytes()).await.unwrap();
     rig.reads(UPGRADE);
     let exchange = rig.take();
     rig.waits();
@@ -454,10 +431,7 @@ async fn r30_no_byte_passes_behind_an_upgrade_before_it_is_settled() {
 #[tokio::test(start_paused = true)]
 async fn r30_a_declined_upgrade_is_followed_by_requests() {
     let (mut rig, mut client) = Rig::open();
-    client
-        .write_all(format!("{UPGRADE}{GET}").as_bytes())
-        .await
-        .unwrap();
+    client.write_all(format!("{UPGRADE}{GET}").as_bytes()).await.unwrap();
     rig.reads(UPGRADE);
     let exchange = rig.take();
     rig.waits();
@@ -474,10 +448,7 @@ async fn r30_a_declined_upgrade_is_followed_by_requests() {
 #[tokio::test(start_paused = true)]
 async fn r30_an_upgrade_that_is_never_settled_is_declined() {
     let (mut rig, mut client) = Rig::open();
-    client
-        .write_all(format!("{UPGRADE}{GET}").as_bytes())
-        .await
-        .unwrap();
+    client.write_all(format!("{UPGRADE}{GET}").as_bytes()).await.unwrap();
     rig.reads(UPGRADE);
     let exchange = rig.take();
     rig.waits();
@@ -489,10 +460,7 @@ async fn r30_an_upgrade_that_is_never_settled_is_declined() {
 async fn r30_an_upgrade_with_a_body_is_undecided_behind_it() {
     let (mut rig, mut client) = Rig::open();
     let head = "POST / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 4\r\n\r\n";
-    client
-        .write_all(format!("{head}bo").as_bytes())
-        .await
-        .unwrap();
+    client.write_all(format!("{head}bo").as_bytes()).await.unwrap();
     rig.reads(&format!("{head}bo"));
     let _exchange = rig.take();
     rig.heads.settle_upgrade(true);
@@ -531,10 +499,7 @@ async fn a_client_that_leaves_before_its_upgrade_is_missed() {
 #[tokio::test(start_paused = true)]
 async fn what_a_client_sent_before_it_left_is_still_read() {
     let (mut rig, mut client) = Rig::open();
-    client
-        .write_all(format!("{UPGRADE}{GET}").as_bytes())
-        .await
-        .unwrap();
+    client.write_all(format!("{UPGRADE}{GET}").as_bytes()).await.unwrap();
     drop(client);
     rig.reads(UPGRADE);
     drop(rig.take());
@@ -620,11 +585,7 @@ async fn closing_with_input_outstanding_waits_for_the_client_to_finish() {
     rig.read().is_ready();
     drop(rig.take());
     assert!(rig.shutdown().is_pending());
-    assert_eq!(
-        client.read(&mut [0; 8]).await.unwrap(),
-        0,
-        "our side is shut"
-    );
+    assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0, "our side is shut");
     client.write_all(&[0; 5000]).await.unwrap();
     assert!(rig.shutdown().is_pending());
     drop(client);
@@ -656,11 +617,7 @@ async fn closing_waits_a_second_and_so_many_bytes_at_most() {
 struct Script(VecDeque<Vec<u8>>);
 
 impl AsyncRead for Script {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(mut next) = self.0.pop_front() else {
             return Poll::Pending;
         };
@@ -674,11 +631,7 @@ impl AsyncRead for Script {
 }
 
 impl AsyncWrite for Script {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -714,9 +667,7 @@ fn pump(rig: &mut Rig<Script>, room: usize) -> (Vec<u8>, Vec<Option<Refusal>>) {
             Poll::Ready(Ok(read)) if read.is_empty() => return (got, marks),
             Poll::Ready(Ok(read)) => got.extend(read.into_bytes()),
             Poll::Ready(Err(_)) => return (got, marks),
-            Poll::Pending if rig.heads.seam.state.lock().mark.is_some() => {
-                marks.push(rig.heads.take().refusal)
-            }
+            Poll::Pending if rig.heads.seam.state.lock().mark.is_some() => marks.push(rig.heads.take().refusal),
             Poll::Pending => return (got, marks),
         }
     }
@@ -730,18 +681,13 @@ fn requests() -> impl Strategy<Value = Vec<String>> {
     let body = prop_oneof![
         Just("\r\n".to_owned()),
         "[a-z\r\n]{0,40}".prop_map(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len())),
-        (
-            proptest::collection::vec(chunk, 0..4),
-            "(X-T: [a-z]{0,5}\r\n)?"
-        )
-            .prop_map(|(chunks, trailer)| format!(
-                "Transfer-Encoding: chunked\r\n\r\n{}0\r\n{trailer}\r\n",
-                chunks.concat()
-            )),
+        (proptest::collection::vec(chunk, 0..4), "(X-T: [a-z]{0,5}\r\n)?").prop_map(|(chunks, trailer)| format!(
+            "Transfer-Encoding: chunked\r\n\r\n{}0\r\n{trailer}\r\n",
+            chunks.concat()
+        )),
     ];
-    let request = (head, fields, body).prop_map(|(head, fields, body)| {
-        format!("{head} HTTP/1.1\r\nHost: a\r\n{}{body}", fields.concat())
-    });
+    let request = (head, fields, body)
+        .prop_map(|(head, fields, body)| format!("{head} HTTP/1.1\r\nHost: a\r\n{}{body}", fields.concat()));
     proptest::collection::vec(request, 1..5)
 }
 
