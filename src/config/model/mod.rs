@@ -1,6 +1,6 @@
 //! `gateway.toml` as plain values: one struct a section, one field a key, named as the operator writes them.
 //!
-//! Nothing here decides anything. Durations are [`Duration`]s, sizes are bytes, networks are [`IpNet`]s; whatever
+//! Nothing here decides anything. Durations are `Duration`s, sizes are bytes, networks are `IpNet`s; whatever
 //! names another section is still the name. Paths of files are joined to the config's folder. Defaults are
 //! those of the reference and live beside the keys in `read`.
 

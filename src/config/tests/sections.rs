@@ -335,7 +335,7 @@ fn a_routes_own_key_replaces_that_of_the_defaults_whole() {
 #[test]
 fn a_slip_in_the_defaults_is_reported_once_and_there() {
     let more = "[[routes]]\nname = 'b'\npaths = ['/b']\nupstream = 'app'\nauth = 'none'\n\
-                [defaults]\nmax_body = 'big'\nname = 'x'\nrequire = { scope = [] }\nrules = [{ method = [] }]";
+                [defaults]\nmax_body = 'big'\nname = 'x'\nrequire = { scope = [] }\nrules = [{ method = [] }, { methods = 'POST' }]";
     let errors = wrong(more);
     let keys: Vec<&str> = errors.iter().map(|error| error.split(':').next().unwrap()).collect();
     assert_eq!(
@@ -344,7 +344,8 @@ fn a_slip_in_the_defaults_is_reported_once_and_there() {
             "defaults.max_body",
             "defaults.name",
             "defaults.require.scope",
-            "defaults.rules[0].method"
+            "defaults.rules[0].method",
+            "defaults.rules[1].methods"
         ]
     );
 }
