@@ -14,6 +14,8 @@
 //!
 //! Imports go down only; `tests/tidy.rs` holds it.
 
+pub mod admin;
+pub mod command;
 pub mod compile;
 pub mod config;
 pub mod demo;

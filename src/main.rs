@@ -1,3 +1,11 @@
 //! The `gateway` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+/// Requests allocate little, but on every worker at once; the system's allocator makes them wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    gateway::command::main()
+}

@@ -89,7 +89,8 @@ impl Problems {
     }
 
     /// What was noted, which is something, since the reading ended early.
-    pub(super) fn into_errors(mut self) -> ConfigErrors {
+    #[must_use]
+    pub fn into_errors(mut self) -> ConfigErrors {
         self.found.sort_by(|one, other| one.source.cmp(&other.source));
         self.found.dedup();
         ConfigErrors(self.found)

@@ -20,15 +20,15 @@ use super::verdict::{Allowance, Allowances, Effect, Permit, Verdict};
 
 /// A request that has a route, and whose credential was found but not judged.
 #[derive(Debug)]
-pub struct Case<'a> {
+pub struct Case<'p, 'r> {
     /// The route.
-    pub route: &'a Route,
+    pub route: &'p Route,
     /// Its pattern that matched.
-    pub pattern: &'a Pattern,
+    pub pattern: &'p Pattern,
     /// What was presented.
-    pub presented: Presented<'a>,
-    charges: SmallVec<[Charge<'a>; 2]>,
-    allowances: Allowances<'a>,
+    pub presented: Presented<'r>,
+    charges: SmallVec<[Charge<'p>; 2]>,
+    allowances: Allowances<'p>,
 }
 
 /// What the judge cannot know by itself, gathered before it decides.
@@ -54,7 +54,7 @@ struct Charge<'a> {
 ///
 /// # Errors
 /// The first refusal that needs no identity.
-pub fn open<'a>(policy: &'a Policy, facts: &Facts<'a>, meter: &impl Meter) -> Result<Case<'a>, Opened<'a>> {
+pub fn open<'p, 'r>(policy: &'p Policy, facts: &Facts<'r>, meter: &impl Meter) -> Result<Case<'p, 'r>, Opened<'p>> {
     // Two credentials in one header are ambiguous on any route, also where nobody would look at them (r05).
     policy.places.refuse_duplicates(facts.headers)?;
     let found = policy.table(facts.listener).find(facts)?;
@@ -118,13 +118,13 @@ impl From<Denial> for Opened<'_> {
 }
 
 /// Decides the case.
-pub fn decide<'a>(
-    policy: &'a Policy,
-    facts: &Facts<'a>,
-    mut case: Case<'a>,
+pub fn decide<'p>(
+    policy: &Policy,
+    facts: &Facts<'_>,
+    mut case: Case<'p, '_>,
     evidence: &Evidence,
     meter: &impl Meter,
-) -> Verdict<'a> {
+) -> Verdict<'p> {
     let mut verdict = Verdict {
         method: case.presented.method,
         identity: None,
@@ -141,13 +141,13 @@ pub fn decide<'a>(
     verdict
 }
 
-fn judge<'a>(
-    policy: &'a Policy,
-    facts: &Facts<'a>,
-    case: &mut Case<'a>,
+fn judge<'p>(
+    policy: &Policy,
+    facts: &Facts<'_>,
+    case: &mut Case<'p, '_>,
     evidence: &Evidence,
     meter: &impl Meter,
-    verdict: &mut Verdict<'a>,
+    verdict: &mut Verdict<'p>,
 ) -> Result<(), Denial> {
     let route = case.route;
     // 401 or 503: who it is comes before what it may do.
@@ -167,7 +167,7 @@ fn judge<'a>(
 fn authenticate(
     policy: &Policy,
     facts: &Facts<'_>,
-    case: &Case<'_>,
+    case: &Case<'_, '_>,
     evidence: &Evidence,
 ) -> Result<Option<Arc<Identity>>, Denial> {
     let now_s = facts.now.unix_s;
@@ -230,7 +230,7 @@ fn challenge(route: &Route, mut denial: Denial) -> Denial {
 
 fn authorise(
     facts: &Facts<'_>,
-    case: &Case<'_>,
+    case: &Case<'_, '_>,
     evidence: &Evidence,
     identity: Option<&Identity>,
 ) -> Result<(), Denial> {
@@ -261,11 +261,11 @@ fn refuse_long_body(route: &Route, facts: &Facts<'_>) -> Result<(), Denial> {
     Ok(())
 }
 
-impl<'a> Case<'a> {
+impl<'p> Case<'p, '_> {
     /// Judges all of `limits` and counts the request in each, or in none: on a refusal every charge of this request is taken back.
     fn charge(
         &mut self,
-        limits: &'a [Arc<Limit>],
+        limits: &'p [Arc<Limit>],
         facts: &Facts<'_>,
         identity: Option<&Identity>,
         meter: &impl Meter,

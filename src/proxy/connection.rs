@@ -28,7 +28,7 @@ pub struct Client {
 /// Serves one connection to its end.
 pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: TcpStream) {
     let open = worker.gateway.connected();
-    let mut phase = worker.gateway.phase();
+    let gateway = worker.gateway.clone();
     let preserve = worker.gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
     let (guard, heads) = HeadGuard::new(stream, admitted.listener.head_limits());
     let client = Arc::new(Client {
@@ -52,7 +52,7 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: TcpStream) {
         biased;
         // What ends a connection is the client's affair; a request that it cut short was recorded.
         _ = connection.as_mut() => {}
-        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {
+        () = gateway.reached(Phase::Draining) => {
             heads.drain();
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;

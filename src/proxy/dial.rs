@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls_platform_verifier::ConfigVerifierExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -62,7 +64,7 @@ fn tls() -> io::Result<TlsConnector> {
     if let Some(tls) = TLS.get() {
         return Ok(tls.clone());
     }
-    let config = rustls_platform_verifier::ConfigVerifierExt::with_platform_verifier().map_err(io::Error::other)?;
-    let tls = TlsConnector::from(Arc::<rustls::ClientConfig>::new(config));
+    let config = ClientConfig::with_platform_verifier().map_err(io::Error::other)?;
+    let tls = TlsConnector::from(Arc::new(config));
     Ok(TLS.get_or_init(|| tls).clone())
 }

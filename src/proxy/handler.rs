@@ -10,7 +10,7 @@ use hyper::upgrade::OnUpgrade;
 use crate::policy::credential::Credential;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
-use crate::policy::headers::{Hop, upgrade_of};
+use crate::policy::headers::upgrade_of;
 use crate::policy::judge;
 use crate::policy::verdict::{Allowances, Effect, Verdict};
 use crate::runtime::evidence;

@@ -29,7 +29,6 @@ impl Tunnel {
     pub fn start(self, mut record: Box<Record>) {
         let worker = record.client.worker.clone();
         let open = worker.gateway.connected();
-        let mut phase = worker.gateway.phase();
         tokio::spawn(async move {
             let Self {
                 client,
@@ -49,7 +48,7 @@ impl Tunnel {
                 tokio::select! {
                     // How a tunnel ends is its own protocol's affair.
                     _ = copy_bidirectional(&mut client, &mut upstream) => {}
-                    _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
+                    () = worker.gateway.reached(Phase::Ended) => {}
                 }
                 record.tunnel_in = from_client.load(Ordering::Relaxed);
             }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -29,7 +30,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const MAX_TARGET_BYTES: usize = 16 * 1024;
 
 /// What a worker's connections share.
-#[derive(Debug)]
 pub struct Worker {
     /// Its place.
     pub index: usize,
@@ -155,7 +155,6 @@ async fn work(worker: Arc<Worker>, sockets: Vec<(Arc<Listener>, std::net::TcpLis
             Err(error) => tracing::error!(listener = %listener.config.name, error = %error, "listening failed"),
         }
     }
-    let mut phase = worker.gateway.phase();
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
@@ -164,19 +163,19 @@ async fn work(worker: Arc<Worker>, sockets: Vec<(Arc<Listener>, std::net::TcpLis
                     upstream.sweep(worker.index);
                 }
             }
-            _ = phase.wait_for(|phase| *phase == Phase::Ended) => return,
+            () = worker.gateway.reached(Phase::Ended) => return,
         }
     }
 }
 
 async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListener) {
-    let mut phase = worker.gateway.phase();
+    let mut draining = pin!(worker.gateway.reached(Phase::Draining));
     loop {
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
             // What already waits in the queue is accepted before: closing the socket would reset it.
-            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
+            () = &mut draining => return,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,

@@ -14,14 +14,20 @@ use super::keys::{Judged, Keys};
 use super::snapshot::Snapshot;
 
 /// Gathers what the case needs.
-pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_>) -> Evidence {
+pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
     match case.presented.credential {
         Credential::Token(token) => of_token(metrics, snapshot, facts, case, token).await,
         Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
     }
 }
 
-async fn of_token(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_>, token: &str) -> Evidence {
+async fn of_token(
+    metrics: &Metrics,
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+    case: &Case<'_, '_>,
+    token: &str,
+) -> Evidence {
     // A token is in the cache of the one issuer that verified it, so a hit needs no parsing.
     let issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
     for keys in issuers {
@@ -40,7 +46,7 @@ async fn of_token(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, cas
 async fn verified(
     metrics: &Metrics,
     snapshot: &Snapshot,
-    case: &Case<'_>,
+    case: &Case<'_, '_>,
     token: &str,
 ) -> Result<Arc<VerifiedToken>, TokenFault> {
     let parsed = jwt::parse(token)?;

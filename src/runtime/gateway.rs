@@ -16,7 +16,6 @@ use super::refresh::refresh;
 use super::snapshot::Snapshot;
 
 /// The running gateway.
-#[derive(Debug)]
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     /// Every metric.
@@ -29,6 +28,16 @@ pub struct Gateway {
     pub workers: usize,
     phase: watch::Sender<Phase>,
     connections: AtomicUsize,
+    reload: ArcSwap<Reload>,
+}
+
+/// How the last reload went.
+#[derive(Debug, Clone, Default)]
+pub struct Reload {
+    /// Why it was refused.
+    pub error: Option<String>,
+    /// When, in seconds since the Unix epoch; `None`: there was none.
+    pub unix_s: Option<i64>,
 }
 
 /// Where the process is in its life.
@@ -63,6 +72,7 @@ impl Gateway {
             workers,
             phase: watch::Sender::new(Phase::Serving),
             connections: AtomicUsize::new(0),
+            reload: ArcSwap::default(),
         })
     }
 
@@ -74,10 +84,9 @@ impl Gateway {
         workers: usize,
     ) -> Result<Snapshot, ConfigErrors> {
         let mut problems = Problems::new(loaded.sources);
-        let compiled = compile(&loaded.config, &mut problems);
-        problems.finish()?;
-        // `finish` fails where `compile` gives nothing.
-        let compiled = compiled.ok_or_else(ConfigErrors::default)?;
+        let Some(compiled) = compile(&loaded.config, &mut problems) else {
+            return Err(problems.into_errors());
+        };
         Ok(Snapshot::new(
             loaded.config,
             compiled,
@@ -101,6 +110,20 @@ impl Gateway {
         self.refresh(&snapshot, Some(&previous));
         self.snapshot.store(Arc::new(snapshot));
         Ok(())
+    }
+
+    /// Notes how a reload went.
+    pub fn reloaded(&self, error: Option<String>) {
+        let counter = if error.is_none() { &self.metrics.reloads_succeeded } else { &self.metrics.reloads_failed };
+        counter.inc();
+        let unix_s = Some(self.clock.now().unix_s);
+        self.reload.store(Arc::new(Reload { error, unix_s }));
+    }
+
+    /// How the last reload went.
+    #[must_use]
+    pub fn last_reload(&self) -> Arc<Reload> {
+        self.reload.load_full()
     }
 
     /// Starts keeping the keys of the first config fresh; on the control runtime.
@@ -134,10 +157,10 @@ impl Gateway {
         });
     }
 
-    /// Follows the life of the process.
-    #[must_use]
-    pub fn phase(&self) -> watch::Receiver<Phase> {
-        self.phase.subscribe()
+    /// Waits until the process has come that far in its life.
+    pub async fn reached(&self, phase: Phase) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
     }
 
     /// Whether requests may be sent here: serving, and every issuer's keys were tried.
@@ -169,7 +192,6 @@ impl Gateway {
 }
 
 /// An open connection, counted out when dropped.
-#[derive(Debug)]
 pub struct Connected {
     gateway: Arc<Gateway>,
 }

@@ -260,7 +260,8 @@ impl Keys {
         }
         let (keys, skipped) = KeySet::from_jwks(document).map_err(|error| error.to_string())?;
         for key in skipped {
-            tracing::warn!(issuer = %self.spec.rules.name, key = %key, "JWKS key skipped");
+            let kid = key.kid.as_deref().unwrap_or_default();
+            tracing::warn!(issuer = %self.spec.rules.name, place = key.index, kid, reason = %key.reason, "JWKS key skipped");
         }
         if keys.is_empty() && live.digest.is_some() {
             // An empty set in place of a good one is an issuer that is broken, not one without keys.

@@ -50,6 +50,12 @@ impl Counters {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Requests refused so far.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.metrics.denied.get()
+    }
+
     /// Forgets every key whose allowance is whole again: it counts as one never seen.
     pub fn sweep(&self, now_ns: u64) {
         self.live.retain(|_, tat| *tat > now_ns);

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod keys;
 pub mod meters;
 pub mod refresh;
+pub mod reload;
 pub mod request_body;
 pub mod snapshot;
 pub mod upstream;

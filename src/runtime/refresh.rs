@@ -84,7 +84,7 @@ fn next_pause(interval: Duration, max_age: Option<Duration>, failures: u32) -> D
             .saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(16)))
             .min(regular),
     };
-    let jitter = uuid::Uuid::new_v4().as_u128() % 1000;
+    let jitter = uuid::Uuid::now_v7().as_u128() % 1000;
     let tenth = pause.mul_f64(0.1 * f64::from(u32::try_from(jitter).unwrap_or(0)) / 1000.0);
     pause.saturating_sub(tenth)
 }

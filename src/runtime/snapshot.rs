@@ -10,7 +10,7 @@ use crate::policy::Policy;
 use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
-use super::upstream::Upstream;
+use super::upstream::{Upstream, name_of};
 
 /// A config in force.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Snapshot {
         let upstreams = compiled.upstreams.into_iter().map(|spec| {
             let same = previous.and_then(|old| old.upstreams.iter().find(|upstream| upstream.spec == spec));
             same.cloned().unwrap_or_else(|| {
-                let endpoints: Vec<String> = spec.config.urls.iter().map(ToString::to_string).collect();
+                let endpoints: Vec<String> = spec.config.urls.iter().map(name_of).collect();
                 let metrics = metrics.upstream(&spec.name, &endpoints);
                 Arc::new(Upstream::new(spec, metrics, workers))
             })

@@ -132,13 +132,9 @@ impl Upstream {
 
 impl Endpoint {
     fn new(url: Url, workers: usize) -> Self {
-        let (scheme, authority) = match &url {
-            Url::Http { host, port } => ("http", authority(host, *port, 80)),
-            Url::Https { host, port } => ("https", authority(host, *port, 443)),
-            Url::Unix(_) => ("unix", "localhost".to_owned()),
-        };
+        let authority = authority_of(&url);
         Self {
-            name: Arc::from(format!("{scheme}://{authority}")),
+            name: Arc::from(name_of(&url)),
             authority: HeaderValue::try_from(authority).unwrap_or_else(|_| HeaderValue::from_static("upstream")),
             url,
             in_flight: AtomicUsize::new(0),
@@ -185,11 +181,22 @@ impl Endpoint {
     }
 }
 
-fn authority(host: &str, port: u16, default: u16) -> String {
-    if port == default {
-        host.to_owned()
-    } else {
-        format!("{host}:{port}")
+/// An endpoint as in the config: its name in labels and logs.
+#[must_use]
+pub fn name_of(url: &Url) -> String {
+    match url {
+        Url::Http { .. } => format!("http://{}", authority_of(url)),
+        Url::Https { .. } => format!("https://{}", authority_of(url)),
+        Url::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+/// Host and port, without the scheme's own port.
+fn authority_of(url: &Url) -> String {
+    match url {
+        Url::Http { host, port: 80 } | Url::Https { host, port: 443 } => host.clone(),
+        Url::Http { host, port } | Url::Https { host, port } => format!("{host}:{port}"),
+        Url::Unix(_) => "localhost".to_owned(),
     }
 }
 

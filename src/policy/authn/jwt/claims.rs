@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::policy::identity::{AuthMethod, ClaimPath, HeaderText, Identity};
+use crate::policy::identity::{AuthMethod, CallerKeys, ClaimPath, HeaderText, Identity};
 use crate::policy::token::{TokenFault, TokenRules};
 
 type Claims = Map<String, Value>;
@@ -26,11 +26,14 @@ pub(super) fn identity(claims: &Claims, rules: &TokenRules, credential: u128) ->
     if scopes.iter().any(|scope| scope.as_str().contains(' ')) {
         return Err(TokenFault::BadClaim);
     }
+    let user = user(claims, rules)?;
+    let tenant = one(claims, &paths.tenant)?;
     let mut identity = Identity {
         method: AuthMethod::Jwt,
-        user: user(claims, rules)?,
+        keys: CallerKeys::of(&user, tenant.as_ref(), credential),
+        user,
         acting_for: None,
-        tenant: one(claims, &paths.tenant)?,
+        tenant,
         client: one(claims, &paths.client)?,
         scopes,
         permissions: rules.roles.permissions(permissions, &roles),
@@ -38,7 +41,6 @@ pub(super) fn identity(claims: &Claims, rules: &TokenRules, credential: u128) ->
         tier: one(claims, &paths.tier)?.map(|tier| tier.as_str().into()),
         issuer: Some(rules.name.clone()),
         key_id: None,
-        credential,
         headers: Vec::new(),
     };
     let further = rules

@@ -73,7 +73,7 @@ pub fn verify(
         kept_claims: rules
             .kept_claims
             .iter()
-            .map(|path| path.find(claims).cloned())
+            .filter_map(|path| Some((path.clone(), path.find(claims)?.clone())))
             .collect(),
         leeway_s: rules.leeway_s,
     })

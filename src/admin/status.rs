@@ -1,0 +1,63 @@
+//! `/status.json`: what is in force, and how its parts are. No secret, no header value.
+
+use serde_json::{Value, json};
+
+use crate::runtime::gateway::Gateway;
+use crate::runtime::keys::Keys;
+use crate::runtime::snapshot::Snapshot;
+
+/// The status as JSON.
+pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
+    let snapshot = gateway.snapshot();
+    let reload = gateway.last_reload();
+    let status = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "ready": gateway.is_ready(),
+        "config": {
+            "generation": snapshot.generation,
+            "reload_error": reload.error,
+            "reloaded_at": reload.unix_s,
+        },
+        "connections": gateway.connections(),
+        "requests_in_flight": gateway.metrics.requests_in_flight.get(),
+        "routes": snapshot.policy.routes.iter().map(|route| json!({
+            "name": &*route.name,
+            "auth": &*route.mode,
+            "upstream": snapshot.upstreams.get(route.upstream).map(|upstream| upstream.spec.name.to_string()),
+        })).collect::<Vec<Value>>(),
+        "issuers": snapshot.keys.iter().map(|keys| issuer(keys)).collect::<Vec<Value>>(),
+        "upstreams": upstreams(&snapshot),
+        "limits": snapshot.meters.0.iter().map(|counters| json!({
+            "name": &*counters.spec().name,
+            "keys": counters.keys(),
+            "refused": counters.refused(),
+        })).collect::<Vec<Value>>(),
+    });
+    let mut text = status.to_string().into_bytes();
+    text.push(b'\n');
+    text
+}
+
+fn issuer(keys: &Keys) -> Value {
+    let status = keys.status();
+    json!({
+        "name": &*status.name,
+        "keys": status.keys,
+        "age_seconds": status.age.map(|age| age.as_secs()),
+        "last_error": status.last_error,
+    })
+}
+
+fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
+    let upstreams = snapshot.upstreams.iter();
+    upstreams
+        .map(|upstream| {
+            let endpoints: Vec<&str> = upstream.endpoints.iter().map(|endpoint| &*endpoint.name).collect();
+            json!({
+                "name": &*upstream.spec.name,
+                "endpoints": endpoints,
+                "in_flight": upstream.metrics.in_flight.get(),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,80 @@
+//! `gateway key`: makes an API key and shows it once, or hashes one that exists.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::Subcommand;
+
+use super::failed;
+
+/// What is done with a key.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a random key, and show it once with the lines to paste into gateway.toml.
+    New {
+        /// What the key begins with; list it in `api_keys.prefixes`.
+        #[arg(long, default_value = "")]
+        prefix: String,
+    },
+    /// Hash a key read from standard input; one trailing newline is dropped.
+    Hash,
+}
+
+/// Random bytes of a key: 256 bits.
+const KEY_BYTES: usize = 32;
+
+/// A key that is read is at most this long; a longer one would never be looked at.
+const MAX_KEY_BYTES: u64 = crate::policy::authn::api_key::MAX_KEY_BYTES as u64;
+
+/// 0 / 1.
+pub(super) fn run(command: &Command) -> ExitCode {
+    match command {
+        Command::New { prefix } => new(prefix),
+        Command::Hash => hash(),
+    }
+}
+
+fn new(prefix: &str) -> ExitCode {
+    if !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) || prefix.len() > 64 {
+        return failed("a prefix is at most 64 of A-Z a-z 0-9 _ -");
+    }
+    let mut bytes = [0; KEY_BYTES];
+    if rand::fill(&mut bytes).is_err() {
+        return failed("the system gave no random bytes");
+    }
+    let key = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes));
+    println!("{key}");
+    println!();
+    println!("# It is shown this once. For gateway.toml:");
+    println!("[[api_keys.keys]]");
+    println!("id = \"name-it\"");
+    println!("hash = \"{}\"", hash_of(key.as_bytes()));
+    println!("user = \"whose-it-is\"");
+    ExitCode::SUCCESS
+}
+
+fn hash() -> ExitCode {
+    let mut key = Vec::new();
+    if let Err(error) = std::io::stdin().take(MAX_KEY_BYTES + 2).read_to_end(&mut key) {
+        return failed(format!("standard input: {error}"));
+    }
+    let key = key.strip_suffix(b"\n").unwrap_or(&key);
+    if key.is_empty() {
+        return failed("no key on standard input");
+    }
+    if key.len() as u64 > MAX_KEY_BYTES {
+        return failed(format!("a key is at most {MAX_KEY_BYTES} bytes"));
+    }
+    println!("{}", hash_of(key));
+    ExitCode::SUCCESS
+}
+
+/// As `api_keys.keys.hash` has it.
+fn hash_of(key: &[u8]) -> String {
+    let hex: String = digest(&SHA256, key).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}

@@ -1,0 +1,95 @@
+//! The command line: arguments in, exit code out; one file a subcommand.
+
+mod check;
+mod demo;
+mod explain;
+mod health;
+mod key;
+mod routes;
+mod run;
+mod serving;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{ConfigErrors, Environment, Loaded, Problems, load};
+use crate::compile::{Compiled, compile};
+
+/// An authenticating reverse proxy: JWTs, API keys and legacy secrets judged in one chain.
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version, about)]
+struct Arguments {
+    /// The config file; else GATEWAY_CONFIG, else ./gateway.toml.
+    #[arg(long, global = true, env = "GATEWAY_CONFIG", default_value = "gateway.toml", value_name = "PATH")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT, then drain.
+    Run,
+    /// Start a complete example, with an identity provider and upstreams of its own, and print what to try.
+    Demo(demo::Options),
+    /// Say everything that is wrong with the config.
+    Check,
+    /// Say what would become of a request, and why, without sending it.
+    Explain(explain::Options),
+    /// Show the table of routes.
+    Routes(routes::Options),
+    /// Make or hash an API key.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Ask the running gateway whether it is ready.
+    Health,
+}
+
+/// Exit codes that scripts rely on.
+mod exit {
+    /// Something else went wrong.
+    pub(super) const FAILED: u8 = 1;
+    /// The config is invalid.
+    pub(super) const INVALID_CONFIG: u8 = 3;
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Arguments { config, command } = Arguments::parse();
+    match command {
+        Command::Run => run::run(&config),
+        Command::Demo(options) => demo::run(&options),
+        Command::Check => check::run(&config),
+        Command::Explain(options) => explain::run(&config, &options),
+        Command::Routes(options) => routes::run(&config, &options),
+        Command::Key(command) => key::run(&command),
+        Command::Health => health::run(&config),
+    }
+}
+
+/// Reads and compiles the config as a running gateway would; on failure everything that is wrong has been printed.
+fn compiled(path: &std::path::Path) -> Result<(Loaded, Compiled), ExitCode> {
+    let read = load(path, &Environment::of_process()).and_then(|loaded| {
+        let mut problems = Problems::new(loaded.sources.clone());
+        match compile(&loaded.config, &mut problems) {
+            Some(compiled) => Ok((loaded, compiled)),
+            None => Err(problems.into_errors()),
+        }
+    });
+    read.map_err(|errors| invalid_config(&errors))
+}
+
+/// Prints everything that is wrong with a config.
+fn invalid_config(errors: &ConfigErrors) -> ExitCode {
+    eprintln!("{errors}");
+    ExitCode::from(exit::INVALID_CONFIG)
+}
+
+/// Prints why a command failed.
+fn failed(reason: impl std::fmt::Display) -> ExitCode {
+    eprintln!("gateway: {reason}");
+    ExitCode::from(exit::FAILED)
+}

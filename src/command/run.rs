@@ -1,0 +1,118 @@
+//! `gateway run`: serves until told to stop, then drains.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tracing::level_filters::LevelFilter;
+
+use crate::config::model::{Config, LogFormat, LogLevel};
+use crate::config::{Environment, load};
+use crate::observe::metrics::Metrics;
+use crate::observe::output::Output;
+use crate::observe::{Format, events};
+use crate::runtime::gateway::Gateway;
+use crate::runtime::reload::Watch;
+
+use super::serving::Serving;
+use super::{failed, invalid_config};
+
+/// For the last lines of the log.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// 0 after a clean end, 3 for an invalid config, 1 for what could not be bound or started.
+pub(super) fn run(path: &Path) -> ExitCode {
+    let loaded = match load(path, &Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(errors) => return invalid_config(&errors),
+    };
+    let output = match begin_log(&loaded.config) {
+        Ok(output) => output,
+        Err(error) => return failed(error),
+    };
+    let watch = Watch::new(path.to_owned(), &loaded);
+    let workers = worker_count(&loaded.config);
+    let metrics = match Metrics::new(env!("CARGO_PKG_VERSION")) {
+        Ok(metrics) => metrics,
+        Err(error) => return failed(error),
+    };
+    let gateway = match Gateway::new(loaded, metrics, output.clone(), workers) {
+        Ok(gateway) => gateway,
+        Err(errors) => return invalid_config(&errors),
+    };
+    let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = control.and_then(|control| control.block_on(serve(gateway, watch)));
+    let _ = output.close(LAST_LINES);
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(error),
+    }
+}
+
+async fn serve(gateway: Gateway, watch: Watch) -> io::Result<()> {
+    // Before anything listens: a signal from now on is a request to drain, not a death.
+    let mut stop = Stop::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let serving = Serving::start(gateway).await?;
+    let asked = Arc::new(Notify::new());
+    tokio::spawn(watch.run(serving.gateway.clone(), asked.clone()));
+    loop {
+        tokio::select! {
+            () = stop.told() => break,
+            _ = hangup.recv() => asked.notify_one(),
+        }
+    }
+    tracing::info!("draining");
+    serving.drain(stop.told()).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// SIGTERM and SIGINT.
+pub(super) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    /// From now on they no longer kill the process.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Starts standard output and the log events of this process.
+pub(super) fn begin_log(config: &Config) -> io::Result<Output> {
+    let format = match config.log.format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Text => Format::Text,
+    };
+    let level = match config.log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let output = Output::start(io::stdout(), format)?;
+    events::init(&output, level).map_err(io::Error::other)?;
+    Ok(output)
+}
+
+/// One a core, unless the config says otherwise.
+pub(super) fn worker_count(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    config.server.workers.unwrap_or_else(cores)
+}
