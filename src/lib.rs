@@ -1,4 +1,5 @@
 //! Gateway: an authenticating reverse proxy.
 
 pub mod config;
+pub mod observe;
 pub mod policy;
