@@ -1,0 +1,138 @@
+//! The access line: what is written about a request at its end. Depends on `policy` for what a verdict names.
+//!
+//! It runs for every request, so it appends to a buffer and allocates nothing.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+use tracing::Level;
+
+use super::line::Line;
+use super::{Decision, Format};
+use crate::policy::identity::{AuthMethod, HeaderText};
+
+/// One line. Absent fields are left out; texts over 2048 bytes are cut.
+///
+/// INVARIANT: no field holds a header's value (save `host` and, when asked for, `user_agent`), a query or a credential.
+#[derive(Debug, Clone, Default)]
+pub struct AccessLine<'a> {
+    /// When the line is written, in milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// `X-Request-ID`.
+    pub request_id: &'a str,
+    /// The listener's name.
+    pub listener: &'a str,
+    /// `HTTP/1.1`.
+    pub protocol: &'a str,
+    /// The authority that the client named, as it came.
+    pub host: Option<&'a [u8]>,
+    /// The route's name.
+    pub route: Option<&'a str>,
+    /// The method as it came; `None`: the head could not be read.
+    pub method: Option<&'a str>,
+    /// The path as it came, without the query.
+    pub path: Option<&'a [u8]>,
+    /// The answer's status.
+    pub status: StatusCode,
+    /// Bytes of the request's body that were read.
+    pub bytes_in: u64,
+    /// Bytes of the response's body that were written.
+    pub bytes_out: u64,
+    /// From the head's arrival to the end of the answer.
+    pub duration: Duration,
+    /// From the attempt to connect to the upstream's response head.
+    pub upstream_duration: Option<Duration>,
+    /// The client address.
+    pub client_ip: Option<IpAddr>,
+    /// The chain that judged: `hybrid`, or methods joined by commas.
+    pub auth_mode: Option<&'a str>,
+    /// The method that decided.
+    pub auth_method: Option<AuthMethod>,
+    /// Allow or deny.
+    pub decision: Option<Decision>,
+    /// The answer's `error`, when the gateway made it.
+    pub reason: Option<&'a str>,
+    /// The exact cause, which the client is not told.
+    pub detail: Option<&'a str>,
+    /// The arm of a canary.
+    pub arm: Option<&'a str>,
+    /// The user that the upstream was told.
+    pub user_id: Option<&'a str>,
+    /// Whom an internal caller acted for.
+    pub acting_for: Option<&'a str>,
+    /// The OAuth client.
+    pub client_id: Option<&'a str>,
+    /// The API key's id.
+    pub key_id: Option<&'a str>,
+    /// The issuer's name in the config.
+    pub issuer: Option<&'a str>,
+    /// The tenant.
+    pub tenant: Option<&'a str>,
+    /// Granted scopes.
+    pub scopes: &'a [HeaderText],
+    /// The limit that refused.
+    pub limit: Option<&'a str>,
+    /// The upstream's name.
+    pub upstream: Option<&'a str>,
+    /// The endpoint that answered.
+    pub endpoint: Option<&'a str>,
+    /// The trace's id.
+    pub trace_id: Option<&'a str>,
+    /// With `log.user_agent` only.
+    pub user_agent: Option<&'a [u8]>,
+}
+
+impl AccessLine<'_> {
+    /// Appends the line and its `\n`. Its level is `error` from status 500 on, else `info`; `log.level` does not filter it.
+    pub fn write(&self, format: Format, out: &mut Vec<u8>) {
+        let level = if self.status.as_u16() >= 500 {
+            Level::ERROR
+        } else {
+            Level::INFO
+        };
+        let mut line = Line::begin(out, format, self.time_ms, level);
+        line.message("request");
+        line.text("request_id", self.request_id);
+        line.text("listener", self.listener);
+        line.text("protocol", self.protocol);
+        line.optional("host", self.host);
+        line.optional("route", self.route);
+        line.optional("method", self.method);
+        line.optional("path", self.path);
+        line.integer("status", self.status.as_u16());
+        line.integer("bytes_in", self.bytes_in);
+        line.integer("bytes_out", self.bytes_out);
+        line.millis("duration_ms", self.duration);
+        if let Some(duration) = self.upstream_duration {
+            line.millis("upstream_ms", duration);
+        }
+        if let Some(address) = self.client_ip {
+            line.address("client_ip", address);
+        }
+        line.optional("auth_mode", self.auth_mode);
+        line.optional("auth_method", self.auth_method.map(AuthMethod::name));
+        line.optional("decision", self.decision.map(Decision::name));
+        line.optional("reason", self.reason);
+        line.optional("detail", self.detail);
+        line.optional("arm", self.arm);
+        line.optional("user_id", self.user_id);
+        line.optional("acting_for", self.acting_for);
+        line.optional("client_id", self.client_id);
+        line.optional("key_id", self.key_id);
+        line.optional("issuer", self.issuer);
+        line.optional("tenant", self.tenant);
+        line.texts("scope", self.scopes.iter().map(HeaderText::as_str));
+        line.optional("limit", self.limit);
+        line.optional("upstream", self.upstream);
+        line.optional("endpoint", self.endpoint);
+        line.optional("trace_id", self.trace_id);
+        line.optional("user_agent", self.user_agent);
+        line.text("service", "gateway");
+        line.end();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;
