@@ -54,7 +54,9 @@ impl Admin {
                 accepted = self.socket.accept() => accepted,
                 () = gateway.reached(Phase::Ended) => return,
             };
-            let (Ok((stream, _)), Ok(place)) = (accepted, places.clone().try_acquire_owned()) else { continue };
+            let (Ok((stream, _)), Ok(place)) = (accepted, places.clone().try_acquire_owned()) else {
+                continue;
+            };
             let gateway = gateway.clone();
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
@@ -74,7 +76,9 @@ impl Admin {
 fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "this port is read-only\n");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match request.uri().path() {
@@ -83,7 +87,10 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         "/metrics" => with_type(StatusCode::OK, prometheus::TEXT_FORMAT, metrics(gateway)),
         "/status.json" => with_type(StatusCode::OK, "application/json", status::json(gateway)),
-        _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /metrics and /status.json\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /livez, /readyz, /metrics and /status.json\n",
+        ),
     }
 }
 

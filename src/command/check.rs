@@ -10,7 +10,11 @@ pub(super) fn run(config: &Path) -> ExitCode {
     match compiled(config) {
         Ok((_, compiled)) => {
             let routes = compiled.policy.routes.len();
-            println!("{}: valid, {routes} route{}", config.display(), if routes == 1 { "" } else { "s" });
+            println!(
+                "{}: valid, {routes} route{}",
+                config.display(),
+                if routes == 1 { "" } else { "s" }
+            );
             ExitCode::SUCCESS
         }
         Err(code) => code,

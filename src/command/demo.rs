@@ -42,7 +42,7 @@ async fn play(options: &Options) -> io::Result<ExitCode> {
     let mut stop = Stop::new()?;
     let world = World::start().await?;
     // The demo is as it is anywhere: no variable of this machine may change it.
-    let environment = Environment::from([]);
+    let environment = Environment::default();
     let text = world.config(&Listeners::on_port(options.port))?;
     let loaded = match load_text(Path::new("demo.toml"), &text, &environment) {
         Ok(loaded) => loaded,
@@ -56,7 +56,11 @@ async fn play(options: &Options) -> io::Result<ExitCode> {
         Err(errors) => return Ok(invalid_config(&errors)),
     };
     let serving = Serving::start(gateway).await?;
-    let public = serving.listeners.first().map(|(_, address)| *address).ok_or_else(|| io::Error::other("no listener"))?;
+    let public = serving
+        .listeners
+        .first()
+        .map(|(_, address)| *address)
+        .ok_or_else(|| io::Error::other("no listener"))?;
     let code = if options.once {
         try_all(public, &serving, &world, &mut stop).await?
     } else {
@@ -80,14 +84,26 @@ async fn try_all(
         report = trying => report?,
         () = stop.told() => return Ok(ExitCode::from(130)),
     };
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn show(public: std::net::SocketAddr, serving: &Serving, world: &World) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let listeners = Listeners { public, admin: serving.admin, access_log: false };
+    let listeners = Listeners {
+        public,
+        admin: serving.admin,
+        access_log: false,
+    };
     writeln!(out, "{}", world.config(&listeners)?)?;
-    writeln!(out, "{}", demo::banner(public, serving.admin, world, Paint::for_stdout())?)?;
+    writeln!(
+        out,
+        "{}",
+        demo::banner(public, serving.admin, world, Paint::for_stdout())?
+    )?;
     if out.is_terminal() {
         writeln!(out, "Ctrl-C ends it.")?;
     }

@@ -39,7 +39,11 @@ pub(super) fn run(command: &Command) -> ExitCode {
 }
 
 fn new(prefix: &str) -> ExitCode {
-    if !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) || prefix.len() > 64 {
+    if !prefix
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        || prefix.len() > 64
+    {
         return failed("a prefix is at most 64 of A-Z a-z 0-9 _ -");
     }
     let mut bytes = [0; KEY_BYTES];
@@ -75,6 +79,10 @@ fn hash() -> ExitCode {
 
 /// As `api_keys.keys.hash` has it.
 fn hash_of(key: &[u8]) -> String {
-    let hex: String = digest(&SHA256, key).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest(&SHA256, key)
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("sha256:{hex}")
 }

@@ -14,15 +14,21 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{ConfigErrors, Environment, Loaded, Problems, load};
 use crate::compile::{Compiled, compile};
+use crate::config::{ConfigErrors, Environment, Loaded, Problems, load};
 
 /// An authenticating reverse proxy: JWTs, API keys and legacy secrets judged in one chain.
 #[derive(Debug, Parser)]
 #[command(name = "gateway", version, about)]
 struct Arguments {
     /// The config file; else GATEWAY_CONFIG, else ./gateway.toml.
-    #[arg(long, global = true, env = "GATEWAY_CONFIG", default_value = "gateway.toml", value_name = "PATH")]
+    #[arg(
+        long,
+        global = true,
+        env = "GATEWAY_CONFIG",
+        default_value = "gateway.toml",
+        value_name = "PATH"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,

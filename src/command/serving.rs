@@ -37,11 +37,15 @@ impl Serving {
     pub(super) async fn start(gateway: Gateway) -> io::Result<Self> {
         let gateway = Arc::new(gateway);
         let config = gateway.snapshot().config.clone();
-        let admin = Admin::bind(config.admin.address).await.map_err(|error| named("admin", config.admin.address, error))?;
+        let admin = Admin::bind(config.admin.address)
+            .await
+            .map_err(|error| named("admin", config.admin.address, error))?;
         let (listeners, mut sockets) = bind(&gateway, &config)?;
         let mut workers = Vec::with_capacity(gateway.workers);
         for index in 0..gateway.workers {
-            let own = sockets.iter_mut().filter_map(|(listener, sockets)| Some((listener.clone(), sockets.pop()?)));
+            let own = sockets
+                .iter_mut()
+                .filter_map(|(listener, sockets)| Some((listener.clone(), sockets.pop()?)));
             workers.push(worker::start(index, gateway.clone(), own.collect())?);
         }
         gateway.start_refreshing();
@@ -52,7 +56,12 @@ impl Serving {
             tracing::info!(listener = %name, address = %address, "listening");
         }
         tracing::info!(address = %address, "admin listening");
-        Ok(Self { gateway, listeners, admin: address, workers })
+        Ok(Self {
+            gateway,
+            listeners,
+            admin: address,
+            workers,
+        })
     }
 
     /// Drains: not ready, still accepting for `drain_delay`; then what is in flight may finish within `drain_timeout`.
@@ -91,12 +100,17 @@ fn bind(gateway: &Gateway, config: &Config) -> io::Result<(Vec<(String, SocketAd
     let mut addresses = Vec::new();
     let mut bound = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
-        let sockets =
-            listener::bind(listener.address, gateway.workers).map_err(|error| named(&listener.name, listener.address, error))?;
-        let address = sockets.first().map_or(Ok(listener.address), std::net::TcpListener::local_addr)?;
+        let sockets = listener::bind(listener.address, gateway.workers)
+            .map_err(|error| named(&listener.name, listener.address, error))?;
+        let address = sockets
+            .first()
+            .map_or(Ok(listener.address), std::net::TcpListener::local_addr)?;
         addresses.push((listener.name.clone(), address));
         let metrics = gateway.metrics.listener(&listener.name);
-        bound.push((Arc::new(Listener::new(index, listener.clone(), address, metrics)), sockets));
+        bound.push((
+            Arc::new(Listener::new(index, listener.clone(), address, metrics)),
+            sockets,
+        ));
     }
     Ok((addresses, bound))
 }

@@ -114,7 +114,11 @@ impl Gateway {
 
     /// Notes how a reload went.
     pub fn reloaded(&self, error: Option<String>) {
-        let counter = if error.is_none() { &self.metrics.reloads_succeeded } else { &self.metrics.reloads_failed };
+        let counter = if error.is_none() {
+            &self.metrics.reloads_succeeded
+        } else {
+            &self.metrics.reloads_failed
+        };
         counter.inc();
         let unix_s = Some(self.clock.now().unix_s);
         self.reload.store(Arc::new(Reload { error, unix_s }));
