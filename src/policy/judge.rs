@@ -54,7 +54,11 @@ struct Charge<'a> {
 ///
 /// # Errors
 /// The first refusal that needs no identity.
-pub fn open<'p, 'r>(policy: &'p Policy, facts: &Facts<'r>, meter: &impl Meter) -> Result<Case<'p, 'r>, Opened<'p>> {
+pub fn open<'p, 'r>(
+    policy: &'p Policy,
+    facts: &Facts<'r>,
+    meter: &impl Meter,
+) -> Result<Case<'p, 'r>, Box<Refused<'p>>> {
     // Two credentials in one header are ambiguous on any route, also where nobody would look at them (r05).
     policy.places.refuse_duplicates(facts.headers)?;
     let found = policy.table(facts.listener).find(facts)?;
@@ -62,10 +66,12 @@ pub fn open<'p, 'r>(policy: &'p Policy, facts: &Facts<'r>, meter: &impl Meter) -
         .routes
         .get(found.route)
         .ok_or(Denial::plain(Code::NoRoute, "no_route"))?;
-    let on_route = |denial| Opened {
-        denial,
-        route: Some(route),
-        allowances: Allowances::new(),
+    let on_route = |denial| {
+        Box::new(Refused {
+            denial,
+            route: Some(route),
+            allowances: Allowances::new(),
+        })
     };
     // Only the route knows whether `%2F` may be part of a segment.
     if facts.path.has_encoded_slash() && !route.allow_encoded_slash {
@@ -88,17 +94,17 @@ pub fn open<'p, 'r>(policy: &'p Policy, facts: &Facts<'r>, meter: &impl Meter) -
     // Before a stranger can buy a key fetch or a signature check.
     match case.charge(&route.address_limits, facts, None, meter) {
         Ok(()) => Ok(case),
-        Err(denial) => Err(Opened {
+        Err(denial) => Err(Box::new(Refused {
             denial,
             route: Some(route),
             allowances: case.allowances,
-        }),
+        })),
     }
 }
 
 /// A case that was refused at once.
 #[derive(Debug)]
-pub struct Opened<'a> {
+pub struct Refused<'a> {
     /// Why.
     pub denial: Denial,
     /// The route, if one was found.
@@ -107,13 +113,13 @@ pub struct Opened<'a> {
     pub allowances: Allowances<'a>,
 }
 
-impl From<Denial> for Opened<'_> {
+impl From<Denial> for Box<Refused<'_>> {
     fn from(denial: Denial) -> Self {
-        Self {
+        Box::new(Refused {
             denial,
             route: None,
             allowances: Allowances::new(),
-        }
+        })
     }
 }
 

@@ -53,7 +53,7 @@ async fn judge_and_answer(
     };
     let case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
         Ok(case) => case,
-        Err(opened) => return respond::denial(record, opened.denial, opened.route, &opened.allowances),
+        Err(refused) => return respond::denial(record, refused.denial, refused.route, &refused.allowances),
     };
     let route = case.route;
     let metrics = &client.worker.gateway.metrics;

@@ -298,7 +298,7 @@ impl Keys {
         let error = self.last_error.load();
         KeysStatus {
             name: self.spec.rules.name.clone(),
-            keys: self.live.load().keys.kids().into_iter().map(str::to_owned).collect(),
+            keys: self.live.load().keys.kids().map(str::to_owned).collect(),
             age: self.age(),
             last_error: (!error.is_empty()).then(|| error.to_string()),
         }

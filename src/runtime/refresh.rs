@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_pause_follows_max_age_and_grows_with_failures() {
-        let minutes = |n| Duration::from_secs(60 * n);
+        let minutes = |n: u64| Duration::from_secs(60 * n);
         let about = |pause: Duration, wanted: Duration| pause <= wanted && pause >= wanted.mul_f64(0.9);
         assert!(about(next_pause(minutes(30), None, 0), minutes(30)));
         assert!(about(next_pause(minutes(30), Some(minutes(5)), 0), minutes(5)));
