@@ -69,6 +69,8 @@ pub struct RouteHeaders {
 pub struct Hop<'a> {
     /// Where it came from.
     pub origin: &'a Origin,
+    /// The peer's address as text, made once a connection.
+    pub peer: &'a HeaderValue,
     /// By which header a trusted proxy may say so.
     pub believed: Believed,
     /// Whether the client's networks may present the legacy secret.
@@ -290,10 +292,10 @@ fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>) {
     let chain = match told {
         Some(chain) => chain,
         // Told by another header, or by nobody: the client, and the proxy that vouched for it.
-        None if hop.origin.client == hop.origin.peer => address_value(hop.origin.peer),
+        None if hop.origin.client == hop.origin.peer => hop.peer.clone(),
         None => {
             let text = format!("{}, {}", hop.origin.client, hop.origin.peer);
-            HeaderValue::try_from(text).unwrap_or_else(|_| address_value(hop.origin.peer))
+            HeaderValue::try_from(text).unwrap_or_else(|_| hop.peer.clone())
         }
     };
     headers.insert(X_FORWARDED_FOR, chain);
@@ -323,7 +325,9 @@ fn forwarded_chain(headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
     HeaderValue::try_from(chain).ok()
 }
 
-fn address_value(address: IpAddr) -> HeaderValue {
+/// An address as a header's value.
+#[must_use]
+pub fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 

@@ -146,6 +146,7 @@ pub async fn forward(
     let (protocol, client_side) = upgrade.unzip();
     let hop = Hop {
         origin: &record.origin,
+        peer: &client.peer_value,
         believed: believed.map_or(crate::policy::address::Believed::XForwardedFor, |(trust, _)| {
             trust.believed
         }),

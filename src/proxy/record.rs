@@ -1,7 +1,6 @@
 //! What is told of a request, gathered on its way and written once, when its response has ended: metrics and the access line.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -37,7 +36,7 @@ pub struct Record {
     /// Its id, the client's or ours.
     pub request_id: HeaderValue,
     /// Bytes of the response's body so far.
-    pub bytes_out: Arc<AtomicU64>,
+    pub bytes_out: u64,
     /// How far the request's body came; `None`: it had none.
     pub progress: Option<Arc<Progress>>,
     /// Bytes that a tunnel took from the client.
@@ -87,7 +86,7 @@ impl Record {
             now: gateway.clock.now(),
             origin,
             request_id: request_id(&snapshot, parts),
-            bytes_out: Arc::new(AtomicU64::new(0)),
+            bytes_out: 0,
             progress: None,
             tunnel_in: 0,
             untrusted_forwarding: !origin.peer_trusted && says_where_from(&parts.headers),
@@ -239,7 +238,7 @@ impl Record {
                 .progress
                 .as_ref()
                 .map_or(self.tunnel_in, |progress| progress.bytes()),
-            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out,
             duration: Duration::from_nanos(elapsed_ns),
             upstream_duration: self.upstream_ns.map(Duration::from_nanos),
             client_ip: Some(self.origin.client),

@@ -2,8 +2,6 @@
 //! connection kept if it ended cleanly.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,16 +17,15 @@ use super::record::Record;
 /// A response body.
 pub struct ResponseBody {
     source: Source,
-    bytes_out: Arc<AtomicU64>,
-    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done.
-    _record: Option<Box<Record>>,
+    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done. `None`: a tunnel has it.
+    record: Option<Box<Record>>,
 }
 
 enum Source {
     /// The gateway's own answer.
     Own(Option<Bytes>),
     /// The upstream's, with what is given back at its end.
-    Upstream(Box<FromUpstream>),
+    Upstream(FromUpstream),
 }
 
 /// What comes from the upstream.
@@ -84,8 +81,7 @@ impl ResponseBody {
         let source = Source::Own((!text.is_empty()).then_some(text));
         Self {
             source,
-            bytes_out: record.bytes_out.clone(),
-            _record: Some(record),
+            record: Some(record),
         }
     }
 
@@ -94,8 +90,7 @@ impl ResponseBody {
     pub fn none() -> Self {
         Self {
             source: Source::Own(None),
-            bytes_out: Arc::default(),
-            _record: None,
+            record: None,
         }
     }
 
@@ -103,9 +98,8 @@ impl ResponseBody {
     #[must_use]
     pub fn upstream(record: Box<Record>, body: FromUpstream) -> Self {
         Self {
-            source: Source::Upstream(Box::new(body)),
-            bytes_out: record.bytes_out.clone(),
-            _record: Some(record),
+            source: Source::Upstream(body),
+            record: Some(record),
         }
     }
 }
@@ -168,9 +162,9 @@ impl Body for ResponseBody {
             Source::Own(text) => text.take().map(|text| Ok(Frame::data(text))),
             Source::Upstream(body) => ready!(body.poll(cx)),
         };
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-            let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-            this.bytes_out.fetch_add(length, Ordering::Relaxed);
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        if let (Some(record), Some(data)) = (&mut this.record, data) {
+            record.bytes_out += data.len() as u64;
         }
         Poll::Ready(frame)
     }

@@ -72,6 +72,7 @@ fn upstream(peer: &Peer, identity: Option<&Identity>, client: &[(&str, &str)]) -
     };
     let hop = Hop {
         origin: &origin,
+        peer: &address_value(origin.peer),
         believed: peer.believed,
         secret_allowed: peer.secret_allowed,
         secure: false,
@@ -255,6 +256,7 @@ fn a_routes_own_headers_are_set_last_and_replace_every_copy() {
     };
     let hop = Hop {
         origin: &origin,
+        peer: &address_value(origin.peer),
         believed: Believed::XForwardedFor,
         secret_allowed: true,
         secure: true,
