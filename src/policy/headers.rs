@@ -13,8 +13,10 @@ use smallvec::SmallVec;
 use super::address::{Believed, Origin, X_FORWARDED_FOR, X_REAL_IP};
 use super::identity::{AuthMethod, Identity, IdentityHeaders};
 
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Forwarded-Proto`.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `X-Forwarded-Host`.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -77,8 +79,6 @@ pub struct Hop<'a> {
     pub secret_allowed: bool,
     /// `https` downstream.
     pub secure: bool,
-    /// The upstream's authority, for `Host`.
-    pub authority: &'a HeaderValue,
     /// The request id.
     pub request_id: &'a HeaderValue,
     /// Whether the connection is to be upgraded, and to what.
@@ -181,9 +181,6 @@ impl HeaderRules {
             headers.remove(name);
         }
         set_forwarding(headers, hop);
-        if !route.preserve_host || !headers.contains_key(header::HOST) {
-            headers.insert(header::HOST, hop.authority.clone());
-        }
         if let Some(identity) = identity {
             for (name, value) in &identity.headers {
                 // INVARIANT: a caller's own copy is left only for internal callers, and was judged to be single and sound.

@@ -20,8 +20,16 @@ use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Upstream;
 
 use super::connection::Client;
-use super::forward::ForwardError;
+use super::failure::ForwardError;
 use super::head_guard::Exchange;
+
+/// The `reason` of a request whose client left before it was answered.
+const CLIENT_CLOSED: &str = "client_closed_request";
+
+/// nginx' word for it; nobody is sent it.
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+}
 
 /// A request under way. Written when dropped, which the response's body sees to.
 pub struct Record {
@@ -98,12 +106,12 @@ impl Record {
                 .user_agent
                 .then(|| parts.headers.get(header::USER_AGENT).cloned())
                 .flatten(),
-            status: StatusCode::OK,
+            status: client_closed_request(),
             route: None,
             auth_method: AuthMethod::None,
             decision: Decision::Deny,
             refused: None,
-            reason: None,
+            reason: Some(CLIENT_CLOSED),
             detail: None,
             permitted: None,
             judged: false,
@@ -143,9 +151,9 @@ impl Record {
         }
     }
 
-    /// An endpoint was chosen.
-    pub fn sent_to(&mut self, upstream: &Arc<Upstream>, endpoint: usize) {
-        self.upstream = Some((upstream.clone(), endpoint));
+    /// It went to that endpoint, last.
+    pub fn sent_to(&mut self, upstream: &Arc<Upstream>, endpoint: Option<usize>) {
+        self.upstream = endpoint.map(|endpoint| (upstream.clone(), endpoint));
     }
 
     /// The upstream took so long, whether it answered or not.
@@ -162,6 +170,9 @@ impl Record {
     /// The response's head goes out.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = status;
+        if self.reason == Some(CLIENT_CLOSED) {
+            self.reason = None;
+        }
         let elapsed = self.elapsed_ns();
         self.overhead_ns = elapsed.saturating_sub(self.upstream_ns.unwrap_or(0));
     }

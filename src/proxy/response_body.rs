@@ -46,8 +46,6 @@ struct Idle {
 pub struct Lease {
     /// The place.
     pub place: InFlight,
-    /// Which endpoint.
-    pub endpoint: usize,
     /// Whose pool.
     pub worker: usize,
     /// The connection; `None`: it became a tunnel.
@@ -140,13 +138,8 @@ impl FromUpstream {
 impl Drop for FromUpstream {
     fn drop(&mut self) {
         let lease = &mut self.lease;
-        let Some(endpoint) = lease.place.upstream().endpoints.get(lease.endpoint) else {
-            return;
-        };
-        endpoint.end();
-        if (self.ended || self.body.is_end_stream())
-            && let Some(connection) = lease.connection.take()
-        {
+        let clean = self.ended || self.body.is_end_stream();
+        if let (true, Some(endpoint), Some(connection)) = (clean, lease.place.endpoint(), lease.connection.take()) {
             endpoint.keep(lease.worker, connection);
         }
     }

@@ -53,9 +53,7 @@ impl Tunnel {
                 record.tunnel_in = from_client.load(Ordering::Relaxed);
                 record.bytes_out = from_upstream.load(Ordering::Relaxed);
             }
-            if let Some(endpoint) = lease.place.upstream().endpoints.get(lease.endpoint) {
-                endpoint.end();
-            }
+            drop(lease);
             drop(record);
             drop(open);
         });

@@ -1,7 +1,8 @@
 //! The running gateway: the snapshot in force, and what belongs to the process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -29,8 +30,14 @@ pub struct Gateway {
     pub workers: usize,
     phase: watch::Sender<Phase>,
     connections: AtomicUsize,
+    /// Once true it stays so: an issuer that a reload adds takes no traffic away.
+    was_ready: AtomicBool,
+    started_ns: u64,
     reload: ArcSwap<Reload>,
 }
+
+/// How long `/readyz` waits for the first fetch of each issuer's keys.
+const FIRST_FETCHES: Duration = Duration::from_secs(5);
 
 /// How the last reload went.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +80,8 @@ impl Gateway {
             workers,
             phase: watch::Sender::new(Phase::Serving),
             connections: AtomicUsize::new(0),
+            was_ready: AtomicBool::new(false),
+            started_ns: clock.monotonic_ns(),
             reload: ArcSwap::default(),
         })
     }
@@ -206,10 +215,16 @@ impl Gateway {
         let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
     }
 
-    /// Whether requests may be sent here: serving, and every issuer's keys were tried.
+    /// Whether requests may be sent here: serving, and every issuer's keys were tried, for [`FIRST_FETCHES`] at most.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        *self.phase.borrow() == Phase::Serving && self.snapshot.load().keys.iter().all(|keys| keys.tried())
+        if !self.was_ready.load(Ordering::Relaxed) {
+            let waited = Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(self.started_ns));
+            let tried = self.snapshot.load().keys.iter().all(|keys| keys.tried());
+            self.was_ready
+                .store(tried || waited >= FIRST_FETCHES, Ordering::Relaxed);
+        }
+        self.was_ready.load(Ordering::Relaxed) && *self.phase.borrow() == Phase::Serving
     }
 
     /// Counts a connection in.
