@@ -23,16 +23,16 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 pub async fn refresh(keys: Weak<Keys>) {
     let client = keys.upgrade().and_then(|keys| client(keys.spec().request_timeout).ok());
     let mut failures: u32 = 0;
-    let mut file: Option<Vec<u8>> = None;
+    let mut file = None;
     while let Some(live) = keys.upgrade() {
         let pause = match &live.spec().source {
             KeySource::None => return,
             KeySource::File(path) => {
                 let read = read_file(path).await;
-                if file.is_none() || read.as_ref().ok() != file.as_ref() {
+                if file.as_ref() != Some(&read) {
                     live.begin();
                     report(&live, live.publish(read.as_deref().map_err(Clone::clone)));
-                    file = Some(read.unwrap_or_default());
+                    file = Some(read);
                 }
                 FILE_INTERVAL
             }
