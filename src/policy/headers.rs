@@ -66,6 +66,15 @@ pub struct RouteHeaders {
     pub rewrite_location: bool,
 }
 
+impl RouteHeaders {
+    /// Whether the `Host` that a request has after the surgery is the one to send: the client's, or the route's own.
+    #[must_use]
+    pub fn keeps_host(&self, headers: &HeaderMap) -> bool {
+        (self.preserve_host && headers.contains_key(header::HOST))
+            || self.set.iter().any(|(name, _)| *name == header::HOST)
+    }
+}
+
 /// What is put on a request besides its identity.
 #[derive(Debug)]
 pub struct Hop<'a> {

@@ -80,7 +80,7 @@ pub async fn forward(
         place: &mut place,
         worker: client.worker.index,
         preserve_case: snapshot.config.server.header_case == HeaderCase::Preserve,
-        preserve_host: route.headers.preserve_host,
+        own_host: !route.headers.keeps_host(&parts.headers),
         response_timeout: route.response_timeout,
         progress: progress.as_deref(),
     };
