@@ -377,7 +377,6 @@ impl World {
             believed: Believed::XForwardedFor,
             secret_allowed: false,
             secure: false,
-            authority: &HeaderValue::from_static("agent-runtime:8001"),
             request_id: &HeaderValue::from_static("0198b7a0-0000-7000-8000-000000000000"),
             upgrade: None,
         };
