@@ -73,6 +73,7 @@ pub async fn forward(
         .policy
         .headers
         .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
+    body.frame(&mut parts.headers);
     let public = Public::of(&parts.headers);
     parts.uri = origin_form(&parts.uri);
     parts.version = http::Version::HTTP_11;

@@ -4,6 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::StatusCode;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -106,4 +109,38 @@ async fn a_request_that_kills_its_reader_is_sent_on_one_kept_connection_only() {
         poisoned += usize::from(head.contains("/poison"));
     }
     assert_eq!(poisoned, 3, "one kept connection, then two fresh ones");
+}
+
+#[tokio::test]
+async fn a_get_keeps_its_chunked_body() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = upstream(&[format!("http://{}", socket.local_addr().unwrap())]);
+    let (mut client, server) = tokio::io::duplex(4096);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let upstream = upstream.clone();
+        async move {
+            let (body, progress) = RequestBody::of(request.into_body(), 0);
+            let mut request = get("/");
+            body.frame(request.headers_mut());
+            let mut place = upstream.enter().unwrap();
+            let mut sending = sending(&mut place, true);
+            sending.progress = progress.as_deref();
+            let sent = sending.send(request.map(|_| body)).await;
+            sent.map(|(answer, _)| answer.map(|_| String::new()))
+                .map_err(|_| std::fmt::Error)
+        }
+    });
+    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let (mut stream, _) = socket.accept().await.unwrap();
+    let mut got = String::new();
+    while !got.ends_with("\r\n0\r\n\r\n") && !got.ends_with("close\r\n\r\n") {
+        let mut some = [0; 1024];
+        let length = stream.read(&mut some).await.unwrap();
+        assert!(length > 0, "it ended with: {got}");
+        got.push_str(&String::from_utf8_lossy(&some[..length]));
+        assert!(got.contains("chunked"), "no body comes: {got}");
+    }
+    assert!(got.contains("\r\n4\r\nbody\r\n"), "{got}");
 }
