@@ -10,6 +10,7 @@ use crate::config::model::{self, Action, Config};
 use crate::policy::address::Networks;
 use crate::policy::authz::{RequiredClaim, Requirement};
 use crate::policy::credential::TokenSource;
+use crate::policy::digest::key_of;
 use crate::policy::headers::RouteHeaders;
 use crate::policy::identity::{AuthMethod, ClaimPath};
 use crate::policy::limit::Limit;
@@ -178,6 +179,7 @@ impl Compiling<'_, '_> {
         Route {
             name: Arc::from(written.name.as_str()),
             index,
+            key: key_of(written.name.as_bytes()),
             allowed_from: Networks::new(written.allowed_from.clone()),
             mode: Arc::from(mode_name(&chain)),
             token_sources: self.token_sources(&issuers),

@@ -61,7 +61,15 @@ pub fn open<'p, 'r>(
 ) -> Result<Case<'p, 'r>, Box<Refused<'p>>> {
     // Two credentials in one header are ambiguous on any route, also where nobody would look at them (r05).
     policy.places.refuse_duplicates(facts.headers)?;
-    let found = policy.table(facts.listener).find(facts)?;
+    let found = policy.table(facts.listener).find(facts).map_err(|denial| {
+        // Ambiguous comes first: no route is there to allow it.
+        let ambiguous = facts.path.has_encoded_slash();
+        if ambiguous {
+            Denial::malformed(super::path::PathFault::EncodedSlash.name())
+        } else {
+            denial
+        }
+    })?;
     let route = policy
         .routes
         .get(found.route)
@@ -279,7 +287,7 @@ impl<'p> Case<'p, '_> {
         for limit in limits {
             let tier = identity.and_then(|identity| identity.tier.as_deref());
             let Some(plan) = limit.plan_for(tier) else { continue };
-            let key = limit.bucket(facts, self.route.index, identity);
+            let key = limit.bucket(facts, self.route.key, identity);
             match meter.charge(limit.id, key, &plan.quota, facts.now.monotonic_ns) {
                 Ok(left) => {
                     self.charges.push(Charge {

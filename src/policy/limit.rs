@@ -168,16 +168,16 @@ impl Limit {
         }
     }
 
-    /// The bucket that this request is counted in.
+    /// The bucket that this request is counted in; `route` is the route's [`key_of`] its name.
     #[must_use]
-    pub fn bucket(&self, facts: &Facts<'_>, route: usize, identity: Option<&Identity>) -> BucketKey {
+    pub fn bucket(&self, facts: &Facts<'_>, route: u128, identity: Option<&Identity>) -> BucketKey {
         let address = || address_key(facts.origin.client, self.ipv6_prefix);
         match (&self.by, identity) {
             (By::User, Some(identity)) if identity.counts_as_user() => BucketKey(identity.keys.user),
             (By::Tenant, Some(identity)) => identity.keys.tenant.map_or_else(address, BucketKey),
             (By::Credential, Some(identity)) => BucketKey(identity.keys.credential),
             (By::User | By::Ip | By::Tenant | By::Credential, _) => address(),
-            (By::Route, _) => BucketKey(route as u128),
+            (By::Route, _) => BucketKey(route),
             (By::Global, _) => BucketKey(0),
             (By::Header(name), _) => match facts.headers.get(name) {
                 Some(value) => BucketKey(key_of(value.as_bytes())),

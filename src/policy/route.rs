@@ -24,6 +24,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Its place among the routes.
     pub index: usize,
+    /// Its name as a key of limits, which outlive a reload that moves the route.
+    pub key: u128,
     /// Client networks; empty: any.
     pub allowed_from: Networks,
     /// The chain's name: `hybrid`, or the methods joined by commas.
