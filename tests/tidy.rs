@@ -437,27 +437,19 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The rooms that a line names as `crate::room`, also inside `use crate::{…}`.
+/// What a line names as `crate::…` or `super::…`, also inside `use crate::{…}`. From a room's own root `super` is the crate.
 fn imported_rooms(line: &str) -> Vec<&str> {
     let mut rooms = Vec::new();
-    for rest in line.split("crate::").skip(1) {
-        let group = rest
-            .strip_prefix('{')
-            .and_then(|group| group.split('}').next())
-            .unwrap_or(rest);
-        let items = if rest.starts_with('{') {
-            group.split(',').collect()
-        } else {
-            vec![rest]
+    for rest in ["crate::", "super::"].iter().flat_map(|way| line.split(way).skip(1)) {
+        let items = match rest.strip_prefix('{').and_then(|group| group.split('}').next()) {
+            Some(group) => group.split(',').collect(),
+            None => vec![rest],
         };
         let word = |item: &'_ str| {
-            item.trim().len()
-                - item
-                    .trim()
-                    .trim_start_matches(|c: char| c.is_ascii_lowercase() || c == '_')
-                    .len()
+            item.find(|c: char| !c.is_ascii_lowercase() && c != '_')
+                .unwrap_or(item.len())
         };
-        rooms.extend(items.into_iter().map(|item: &str| item.trim().split_at(word(item)).0));
+        rooms.extend(items.into_iter().map(str::trim).map(|item| item.split_at(word(item)).0));
     }
     rooms
 }
