@@ -65,7 +65,8 @@ impl Sending<'_> {
                     continue;
                 }
             };
-            if !self.preserve_host {
+            // RFC 9112 §3.2: there is one, also where an HTTP/1.0 client had none to preserve.
+            if !self.preserve_host || !request.headers().contains_key(header::HOST) {
                 request.headers_mut().insert(header::HOST, endpoint.authority.clone());
             }
             let spare = (repeatable && (reused || retries > 0)).then(|| copy_of(&request));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::header::HeaderName;
+use http::header::{self, HeaderName};
 
 use crate::compile::Compiled;
 use crate::config::model::{Config, HeaderCase, Listener};
@@ -214,16 +214,18 @@ impl Gateway<'_> {
         let hop = Hop {
             origin: &facts.origin,
             peer: &address_value(facts.origin.peer),
-            believed: policy.listeners.get(self.place)?.0.believed,
+            believed: policy.believed(self.place),
             secret_allowed: policy.secret_allowed_from(facts.origin.client),
             secure: false,
-            authority: &HeaderValue::try_from(authority_of(endpoint)).ok()?,
             request_id: own_id.unwrap_or(&new_id),
             upgrade: upgrade_of(&request.method, &request.headers),
         };
         policy
             .headers
             .to_upstream(&mut headers, &route.headers, permit.identity(), &hop);
+        if !route.headers.preserve_host || !headers.contains_key(header::HOST) {
+            headers.insert(header::HOST, HeaderValue::try_from(authority_of(endpoint)).ok()?);
+        }
         let secrecy = Secrecy::of(&policy.places.single, &request.headers);
         let shown = |(name, value): (&HeaderName, &HeaderValue)| secrecy.header(name, value, permit.identity());
         let mut lines = Vec::new();
