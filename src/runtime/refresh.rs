@@ -53,6 +53,15 @@ pub async fn refresh(keys: Weak<Keys>) {
     }
 }
 
+/// Fetches a JWKS once, within `timeout`.
+///
+/// # Errors
+/// Why it could not be had.
+pub async fn fetch_once(url: &str, timeout: Duration) -> Result<Vec<u8>, String> {
+    let client = client(timeout).map_err(|error| chain(&error))?;
+    fetch(Some(&client), url).await.map(|document| document.body)
+}
+
 /// Sleeps in short steps, so that a dropped issuer does not linger, or until an unknown key id asks for a fetch.
 async fn wait(keys: &Weak<Keys>, pause: Duration) {
     let deadline = tokio::time::Instant::now() + pause;

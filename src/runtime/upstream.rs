@@ -195,7 +195,8 @@ pub fn name_of(url: &Url) -> String {
 }
 
 /// Host and port, without the scheme's own port.
-fn authority_of(url: &Url) -> String {
+#[must_use]
+pub fn authority_of(url: &Url) -> String {
     match url {
         Url::Http { host, port: 80 } | Url::Https { host, port: 443 } => host.clone(),
         Url::Http { host, port } | Url::Https { host, port } => format!("{host}:{port}"),
