@@ -20,6 +20,8 @@ pub struct Head {
     pub line: String,
     /// Names and values; values without the white space around them.
     pub headers: Vec<(String, String)>,
+    /// All of it as it came: values may be no UTF-8 (RFC 9110 §5.5, `obs-text`).
+    pub bytes: Bytes,
 }
 
 impl Head {
@@ -115,6 +117,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.stream.flush().await
     }
 
+    /// Says that nothing more will be sent; what the peer says is still read.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub async fn finish(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
+    /// The stream, for what is not HTTP.
+    pub const fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// Sends one chunk of a chunked body (RFC 9112 §7.1); an empty one ends the body.
     ///
     /// # Errors
@@ -133,8 +148,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub async fn head(&mut self) -> io::Result<Option<Head>> {
         loop {
             if let Some(end) = find(&self.read, b"\r\n\r\n") {
-                let head = self.read.split_to(end + 4);
-                return parse(&head).map(Some);
+                let head = self.read.split_to(end + 4).freeze();
+                return parse(head).map(Some);
             }
             if self.read.len() > MAX_HEAD {
                 return Err(Error::new(ErrorKind::InvalidData, "a head without end"));
@@ -246,8 +261,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-fn parse(head: &[u8]) -> io::Result<Head> {
-    let text = String::from_utf8_lossy(head);
+fn parse(bytes: Bytes) -> io::Result<Head> {
+    let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.trim_end().split("\r\n");
     let line = lines.next().unwrap_or_default().to_owned();
     let headers = lines
@@ -258,7 +273,7 @@ fn parse(head: &[u8]) -> io::Result<Head> {
             Ok((name.to_owned(), value.trim().to_owned()))
         })
         .collect::<io::Result<_>>()?;
-    Ok(Head { line, headers })
+    Ok(Head { line, headers, bytes })
 }
 
 fn number(text: &str, radix: u32) -> io::Result<u64> {

@@ -192,6 +192,7 @@ mod tests {
         let head = Head {
             line: "HTTP/1.1 200 OK".into(),
             headers: vec![("X-Request-ID".into(), "7".into())],
+            bytes: bytes::Bytes::new(),
         };
         Response { head, body }
     }

@@ -1,0 +1,345 @@
+//! The built binary, with a config, on ports of its own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Output, Stdio};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+use super::client::{Client, Request, Response};
+use super::issuer::Issuer;
+use super::upstream::Upstream;
+use super::{eventually, soon};
+
+const LISTENER: &str = "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n";
+const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
+/// Tests run side by side, and one worker shows as much as many do.
+const SERVER: &str = "[server]\nworkers = 1\n";
+
+/// A gateway that is not started yet.
+pub struct Setup {
+    folder: TempDir,
+    config: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// Adds `[upstreams.NAME]` with this upstream's address.
+    pub fn upstream(self, name: &str, upstream: &Upstream) -> Self {
+        self.upstream_with(name, upstream.address, "")
+    }
+
+    /// Adds `[upstreams.NAME]` with this address and these lines.
+    pub fn upstream_with(self, name: &str, address: SocketAddr, lines: &str) -> Self {
+        self.and(&format!("[upstreams.{name}]\nurls = [\"http://{address}\"]\n{lines}"))
+    }
+
+    /// Adds `[issuers.NAME]` with this issuer's name and keys, for ES256, RS256 and EdDSA.
+    pub fn issuer(self, name: &str, issuer: &Issuer) -> Self {
+        self.issuer_with(name, issuer, "algorithms = [\"ES256\", \"RS256\", \"EdDSA\"]")
+    }
+
+    /// Adds `[issuers.NAME]` with this issuer's name and keys, and these lines.
+    pub fn issuer_with(self, name: &str, issuer: &Issuer, lines: &str) -> Self {
+        let (iss, url) = (&issuer.name, issuer.jwks_url());
+        self.and(&format!(
+            "[issuers.{name}]\nissuer = \"{iss}\"\njwks_url = \"{url}\"\n{lines}"
+        ))
+    }
+
+    /// Adds these sections to the config.
+    pub fn and(mut self, sections: &str) -> Self {
+        self.config.push('\n');
+        self.config.push_str(sections);
+        self.config.push('\n');
+        self
+    }
+
+    /// Puts a file beside the config.
+    pub fn file(self, name: &str, text: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+        self
+    }
+
+    /// Sets a variable of its environment, which is empty otherwise.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The whole config.
+    pub fn config(&self) -> String {
+        let section = |header: &str, text: &'static str| if self.config.contains(header) { "" } else { text };
+        let (server, admin) = (section("[server]", SERVER), section("[admin]", ADMIN));
+        let listener = section("[[listeners]]", LISTENER);
+        format!("{}\n{server}{admin}{listener}", self.config)
+    }
+
+    /// Runs a command to its end, with this config.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        soon("the command ends", self.command(arguments).output())
+            .await
+            .expect("it starts")
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub async fn start(self) -> Gateway {
+        let gateway = self.begin().await;
+        gateway.is_ready().await;
+        gateway
+    }
+
+    /// Starts it, and waits until it listens: it may not be ready yet.
+    pub async fn begin(self) -> Gateway {
+        let mut child = self.command(&["run"]).spawn().expect("it starts");
+        let log = Arc::new(Log::default());
+        tokio::spawn(read(child.stdout.take().unwrap(), log.clone(), |log| &log.stdout));
+        tokio::spawn(read(child.stderr.take().unwrap(), log.clone(), |log| &log.stderr));
+        let child = Mutex::new(child);
+        let admin = eventually("\"admin listening\" in the log", async || {
+            let admin = log.events("admin listening").into_iter().next();
+            if admin.is_none() && child.lock().try_wait().unwrap().is_some() {
+                panic!(
+                    "it ended: {}{}",
+                    log.stderr.lock().join("\n"),
+                    log.stdout.lock().join("\n")
+                );
+            }
+            admin
+        })
+        .await;
+        let address_of = |line: &Value| line["address"].as_str().unwrap().parse().unwrap();
+        let named = |line: &Value| (line["listener"].as_str().unwrap().to_owned(), address_of(line));
+        let listeners: BTreeMap<String, SocketAddr> = log.events("listening").iter().map(named).collect();
+        Gateway {
+            address: *listeners.values().next().expect("a listener"),
+            listeners,
+            admin: address_of(&admin),
+            folder: self.folder,
+            child: child.into_inner(),
+            log,
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let path = self.folder.path().join("gateway.toml");
+        std::fs::write(&path, self.config()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command
+            .arg("--config")
+            .arg(path)
+            .args(arguments)
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    stdout: Mutex<Vec<String>>,
+    stderr: Mutex<Vec<String>>,
+}
+
+impl Log {
+    fn lines(&self) -> Vec<Value> {
+        let lines = self.stdout.lock();
+        lines
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    fn events(&self, message: &str) -> Vec<Value> {
+        let mut lines = self.lines();
+        lines.retain(|line| line["message"] == message);
+        lines
+    }
+}
+
+async fn read(pipe: impl AsyncRead + Unpin, log: Arc<Log>, part: fn(&Log) -> &Mutex<Vec<String>>) {
+    let mut lines = BufReader::new(pipe).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        part(&log).lock().push(line);
+    }
+}
+
+/// A gateway that serves; killed when this is dropped.
+pub struct Gateway {
+    /// Where its first listener, by name, listens.
+    pub address: SocketAddr,
+    /// Where the admin port is.
+    pub admin: SocketAddr,
+    /// By name.
+    pub listeners: BTreeMap<String, SocketAddr>,
+    folder: TempDir,
+    child: Child,
+    log: Arc<Log>,
+}
+
+impl Gateway {
+    /// With this config. `[server]`, `[admin]` and `[[listeners]]` are added where it has none: one worker, and a listener
+    /// named `public` on a free loopback port. `log.level` must let `info` through, in JSON, for it tells the ports.
+    pub fn with(config: &str) -> Setup {
+        Setup {
+            folder: TempDir::new().unwrap(),
+            config: config.to_owned(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Sends a request on a connection of its own.
+    pub async fn send(&self, request: &Request) -> Response {
+        self.client().await.send(request).await
+    }
+
+    /// GETs a target without any credential.
+    pub async fn get(&self, target: &str) -> Response {
+        self.send(&Request::get(target)).await
+    }
+
+    /// Sends these bytes on a connection of its own, and reads an answer.
+    pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> Response {
+        let mut client = self.client().await;
+        client.write(bytes).await;
+        client.response().await
+    }
+
+    /// A connection to the first listener.
+    pub async fn client(&self) -> Client {
+        Client::of(self.address).await
+    }
+
+    /// Asks the admin port.
+    pub async fn ask_admin(&self, path: &str) -> Response {
+        let request = Request::get(path).header("Connection", "close");
+        Client::of(self.admin).await.send(&request).await
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn is_ready(&self) {
+        eventually("/readyz says 200", async || {
+            (self.ask_admin("/readyz").await.head.status() == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// All metrics.
+    pub async fn metrics(&self) -> String {
+        String::from_utf8(self.ask_admin("/metrics").await.body).unwrap()
+    }
+
+    /// The value of one series, as `name{label="value",…}` with labels in alphabetical order; `None`: it is not there.
+    pub async fn metric(&self, series: &str) -> Option<f64> {
+        let metrics = self.metrics().await;
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map(|value| value.parse().unwrap())
+    }
+
+    /// Waits until a series has this value.
+    pub async fn metric_becomes(&self, series: &str, value: f64) {
+        eventually(&format!("{series} {value}"), async || {
+            (self.metric(series).await == Some(value)).then_some(())
+        })
+        .await;
+    }
+
+    /// Everything that it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.log.stdout.lock().join("\n")
+    }
+
+    /// Everything that it wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.log.stderr.lock().join("\n")
+    }
+
+    /// The log's lines so far.
+    pub fn lines(&self) -> Vec<Value> {
+        self.log.lines()
+    }
+
+    /// Waits for a line of the access log.
+    pub async fn access_line(&self, is_it: impl Fn(&Value) -> bool) -> Value {
+        eventually("the line in the access log", async || {
+            self.log.events("request").into_iter().find(|line| is_it(line))
+        })
+        .await
+    }
+
+    /// Waits for the line of the request that went by this id.
+    pub async fn access_line_of(&self, response: &Response) -> Value {
+        let id = response
+            .head
+            .first("x-request-id")
+            .expect("every answer has one")
+            .to_owned();
+        self.access_line(|line| line["request_id"] == id.as_str()).await
+    }
+
+    /// Waits for an event.
+    pub async fn event(&self, message: &str) -> Value {
+        eventually(&format!("{message:?} in the log"), async || {
+            self.log.events(message).into_iter().next()
+        })
+        .await
+    }
+
+    /// A file beside its config.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file beside its config.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// The config that it was started with, or that a test wrote over it.
+    pub fn config(&self) -> String {
+        std::fs::read_to_string(self.path("gateway.toml")).unwrap()
+    }
+
+    /// Runs a command to its end, against this gateway's config.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        let command = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .arg("--config")
+            .arg(self.path("gateway.toml"))
+            .args(arguments)
+            .env_clear()
+            .current_dir(self.folder.path())
+            .kill_on_drop(true)
+            .output();
+        soon("the command ends", command).await.expect("it starts")
+    }
+
+    /// Sends a signal: `TERM`, `INT`, `HUP`.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().await;
+        assert!(sent.expect("kill(1)").success());
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        soon("the gateway ends", self.child.wait()).await.unwrap()
+    }
+}

@@ -1,0 +1,42 @@
+//! What tests are written with: a [`Gateway`] that is the built binary, [`Upstream`]s and [`Issuer`]s that do as they are told,
+//! and clients that send exactly the bytes that they are given.
+//!
+//! Nothing here sleeps for a fixed time: whoever waits, waits for something, up to [`PATIENCE`].
+
+mod client;
+mod gateway;
+mod issuer;
+mod upstream;
+
+use std::time::{Duration, Instant};
+
+pub use client::{Client, Request, Response, refused};
+pub use gateway::{Gateway, Setup};
+pub use issuer::{Issuer, Key};
+pub use upstream::{Conversation, Gate, Received, Upstream};
+
+/// How long anything may take before the test has failed. Far above what it takes, for the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at what has no way to tell.
+const LOOK: Duration = Duration::from_millis(3);
+
+/// Waits until `look` finds something; `what` is said when it does not.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "never happened: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits for something that must come.
+pub async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, happens).await {
+        Ok(value) => value,
+        Err(_) => panic!("never happened: {what}"),
+    }
+}

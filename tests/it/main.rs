@@ -1,0 +1,16 @@
+//! The gateway from outside: the built binary, between clients and upstreams that the tests hold in their hands.
+//!
+//! One binary for all subjects; [`harness`] has the builders that tests are written with.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+// A test binary has no other crate that could reach its items.
+#![allow(unreachable_pub)]
+
+mod answers;
+#[allow(dead_code, unused_imports)] // subjects use it as they need it
+mod harness;
+mod limits;
+mod logs_and_metrics;
+mod request_headers;
+mod response_headers;
+mod tokens;
