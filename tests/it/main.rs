@@ -13,4 +13,6 @@ mod limits;
 mod logs_and_metrics;
 mod request_headers;
 mod response_headers;
+mod streams;
 mod tokens;
+mod upgrades;
