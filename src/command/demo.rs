@@ -10,8 +10,9 @@ use crate::config::{Environment, load_text};
 use crate::demo::{self, Listeners, Paint, World};
 use crate::observe::metrics::Metrics;
 use crate::runtime::gateway::Gateway;
+use crate::runtime::log::Log;
 
-use super::run::{Stop, begin_log, worker_count};
+use super::run::{Stop, worker_count};
 use super::serving::Serving;
 use super::{failed, invalid_config};
 
@@ -48,10 +49,10 @@ async fn play(options: &Options) -> io::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(errors) => return Ok(invalid_config(&errors)),
     };
-    let output = begin_log(&loaded.config)?;
+    let log = Log::begin(&loaded.config.log)?;
     let workers = worker_count(&loaded.config);
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(io::Error::other)?;
-    let gateway = match Gateway::new(loaded, metrics, output, workers) {
+    let gateway = match Gateway::new(loaded, metrics, log, workers) {
         Ok(gateway) => gateway,
         Err(errors) => return Ok(invalid_config(&errors)),
     };

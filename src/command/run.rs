@@ -4,25 +4,19 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tracing::level_filters::LevelFilter;
 
-use crate::config::model::{Config, LogFormat, LogLevel};
+use crate::config::model::Config;
 use crate::config::{Environment, load};
 use crate::observe::metrics::Metrics;
-use crate::observe::output::Output;
-use crate::observe::{Format, events};
 use crate::runtime::gateway::Gateway;
+use crate::runtime::log::Log;
 use crate::runtime::reload::Watch;
 
 use super::serving::Serving;
 use super::{failed, invalid_config};
-
-/// For the last lines of the log.
-const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// 0 after a clean end, 3 for an invalid config, 1 for what could not be bound or started.
 pub(super) fn run(path: &Path) -> ExitCode {
@@ -30,8 +24,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(loaded) => loaded,
         Err(errors) => return invalid_config(&errors),
     };
-    let output = match begin_log(&loaded.config) {
-        Ok(output) => output,
+    let log = match Log::begin(&loaded.config.log) {
+        Ok(log) => log,
         Err(error) => return failed(error),
     };
     let watch = Watch::new(path.to_owned(), &loaded);
@@ -40,13 +34,13 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(metrics) => metrics,
         Err(error) => return failed(error),
     };
-    let gateway = match Gateway::new(loaded, metrics, output.clone(), workers) {
+    let gateway = match Gateway::new(loaded, metrics, log.clone(), workers) {
         Ok(gateway) => gateway,
         Err(errors) => return invalid_config(&errors),
     };
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let served = control.and_then(|control| control.block_on(serve(gateway, watch)));
-    let _ = output.close(LAST_LINES);
+    log.end();
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(error),
@@ -94,24 +88,6 @@ impl Stop {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// Starts standard output and the log events of this process.
-pub(super) fn begin_log(config: &Config) -> io::Result<Output> {
-    let format = match config.log.format {
-        LogFormat::Json => Format::Json,
-        LogFormat::Text => Format::Text,
-    };
-    let level = match config.log.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let output = Output::start(io::stdout(), format)?;
-    events::init(&output, level).map_err(io::Error::other)?;
-    Ok(output)
 }
 
 /// One a core, unless the config says otherwise.

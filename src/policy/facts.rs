@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, Method, Uri, header};
 
 use super::address::Origin;
-use super::denial::Denial;
+use super::denial::{Code, Denial};
 use super::path::RequestPath;
 
 /// The time of a judgement, injected.
@@ -50,6 +50,10 @@ impl<'r> Facts<'r> {
         now: Now,
     ) -> Result<Self, Denial> {
         let host = host(target, headers)?;
+        if target.path() == "*" {
+            // `OPTIONS *` is about the server, and nothing here is a route's.
+            return Err(Denial::plain(Code::NoRoute, "options_of_the_server"));
+        }
         let path = RequestPath::read(target.path()).map_err(|fault| Denial::malformed(fault.name()))?;
         Ok(Self {
             method,

@@ -13,8 +13,10 @@ use smallvec::SmallVec;
 use super::address::{Believed, Origin, X_FORWARDED_FOR, X_REAL_IP};
 use super::identity::{AuthMethod, Identity, IdentityHeaders};
 
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Forwarded-Proto`.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `X-Forwarded-Host`.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -69,14 +71,14 @@ pub struct RouteHeaders {
 pub struct Hop<'a> {
     /// Where it came from.
     pub origin: &'a Origin,
+    /// The peer's address as text, made once a connection.
+    pub peer: &'a HeaderValue,
     /// By which header a trusted proxy may say so.
     pub believed: Believed,
     /// Whether the client's networks may present the legacy secret.
     pub secret_allowed: bool,
     /// `https` downstream.
     pub secure: bool,
-    /// The upstream's authority, for `Host`.
-    pub authority: &'a HeaderValue,
     /// The request id.
     pub request_id: &'a HeaderValue,
     /// Whether the connection is to be upgraded, and to what.
@@ -180,9 +182,6 @@ impl HeaderRules {
             headers.remove(name);
         }
         set_forwarding(headers, hop);
-        if !route.preserve_host || !headers.contains_key(header::HOST) {
-            headers.insert(header::HOST, hop.authority.clone());
-        }
         if let Some(identity) = identity {
             for (name, value) in &identity.headers {
                 // INVARIANT: a caller's own copy is left only for internal callers, and was judged to be single and sound.
@@ -312,10 +311,10 @@ fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>) {
     let chain = match told {
         Some(chain) => chain,
         // Told by another header, or by nobody: the client, and the proxy that vouched for it.
-        None if hop.origin.client == hop.origin.peer => address_value(hop.origin.peer),
+        None if hop.origin.client == hop.origin.peer => hop.peer.clone(),
         None => {
             let text = format!("{}, {}", hop.origin.client, hop.origin.peer);
-            HeaderValue::try_from(text).unwrap_or_else(|_| address_value(hop.origin.peer))
+            HeaderValue::try_from(text).unwrap_or_else(|_| hop.peer.clone())
         }
     };
     headers.insert(X_FORWARDED_FOR, chain);
@@ -345,7 +344,9 @@ fn forwarded_chain(headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
     HeaderValue::try_from(chain).ok()
 }
 
-fn address_value(address: IpAddr) -> HeaderValue {
+/// An address as a header's value.
+#[must_use]
+pub fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 

@@ -22,7 +22,7 @@ pub mod verdict;
 
 use std::sync::Arc;
 
-use address::{Networks, Trust};
+use address::{Believed, Networks, Trust};
 use authn::api_key::ConfigKeys;
 use authn::internal::InternalCallers;
 use credential::CredentialPlaces;
@@ -59,6 +59,14 @@ impl Policy {
     #[must_use]
     pub fn table(&self, listener: usize) -> &RouteTable {
         self.listeners.get(listener).map_or(&self.nowhere, |(_, table)| table)
+    }
+
+    /// The one forwarding header that a listener believes, from whom it trusts.
+    #[must_use]
+    pub fn believed(&self, listener: usize) -> Believed {
+        self.listeners
+            .get(listener)
+            .map_or(Believed::XForwardedFor, |(trust, _)| trust.believed)
     }
 
     /// Whether the legacy secret may come from `client`; without `[internal]` its header is nothing special.

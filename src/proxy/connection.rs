@@ -4,11 +4,13 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 
 use crate::config::model::HeaderCase;
+use crate::policy::headers::address_value;
 use crate::runtime::gateway::Phase;
 
 use super::handler;
@@ -23,6 +25,8 @@ pub struct Client {
     pub admitted: Admitted,
     /// The guard's marks.
     pub heads: Heads,
+    /// The peer's address, ready for `X-Forwarded-For`.
+    pub peer_value: HeaderValue,
 }
 
 /// Serves one connection to its end.
@@ -31,10 +35,12 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: TcpStream) {
     let gateway = worker.gateway.clone();
     let preserve = worker.gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
     let (guard, heads) = HeadGuard::new(stream, admitted.listener.head_limits());
+    let peer_value = address_value(admitted.peer);
     let client = Arc::new(Client {
         worker,
         admitted,
         heads: heads.clone(),
+        peer_value,
     });
     let service = service_fn(move |request| {
         let client = client.clone();

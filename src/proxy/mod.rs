@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod dial;
+pub mod failure;
 pub mod forward;
 pub mod handler;
 pub mod head_guard;
@@ -12,5 +13,6 @@ pub mod listener;
 pub mod record;
 pub mod respond;
 pub mod response_body;
+pub mod send;
 pub mod tunnel;
 pub mod worker;

@@ -1,7 +1,6 @@
 //! What is told of a request, gathered on its way and written once, when its response has ended: metrics and the access line.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -21,8 +20,16 @@ use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Upstream;
 
 use super::connection::Client;
-use super::forward::ForwardError;
+use super::failure::ForwardError;
 use super::head_guard::Exchange;
+
+/// The `reason` of a request whose client left before it was answered.
+const CLIENT_CLOSED: &str = "client_closed_request";
+
+/// nginx' word for it; nobody is sent it.
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+}
 
 /// A request under way. Written when dropped, which the response's body sees to.
 pub struct Record {
@@ -37,7 +44,7 @@ pub struct Record {
     /// Its id, the client's or ours.
     pub request_id: HeaderValue,
     /// Bytes of the response's body so far.
-    pub bytes_out: Arc<AtomicU64>,
+    pub bytes_out: u64,
     /// How far the request's body came; `None`: it had none.
     pub progress: Option<Arc<Progress>>,
     /// Bytes that a tunnel took from the client.
@@ -87,7 +94,7 @@ impl Record {
             now: gateway.clock.now(),
             origin,
             request_id: request_id(&snapshot, parts),
-            bytes_out: Arc::new(AtomicU64::new(0)),
+            bytes_out: 0,
             progress: None,
             tunnel_in: 0,
             untrusted_forwarding: !origin.peer_trusted && says_where_from(&parts.headers),
@@ -99,12 +106,12 @@ impl Record {
                 .user_agent
                 .then(|| parts.headers.get(header::USER_AGENT).cloned())
                 .flatten(),
-            status: StatusCode::OK,
+            status: client_closed_request(),
             route: None,
             auth_method: AuthMethod::None,
             decision: Decision::Deny,
             refused: None,
-            reason: None,
+            reason: Some(CLIENT_CLOSED),
             detail: None,
             permitted: None,
             judged: false,
@@ -144,9 +151,9 @@ impl Record {
         }
     }
 
-    /// An endpoint was chosen.
-    pub fn sent_to(&mut self, upstream: &Arc<Upstream>, endpoint: usize) {
-        self.upstream = Some((upstream.clone(), endpoint));
+    /// It went to that endpoint, last.
+    pub fn sent_to(&mut self, upstream: &Arc<Upstream>, endpoint: Option<usize>) {
+        self.upstream = endpoint.map(|endpoint| (upstream.clone(), endpoint));
     }
 
     /// The upstream took so long, whether it answered or not.
@@ -163,6 +170,9 @@ impl Record {
     /// The response's head goes out.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = status;
+        if self.reason == Some(CLIENT_CLOSED) {
+            self.reason = None;
+        }
         let elapsed = self.elapsed_ns();
         self.overhead_ns = elapsed.saturating_sub(self.upstream_ns.unwrap_or(0));
     }
@@ -239,7 +249,7 @@ impl Record {
                 .progress
                 .as_ref()
                 .map_or(self.tunnel_in, |progress| progress.bytes()),
-            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out,
             duration: Duration::from_nanos(elapsed_ns),
             upstream_duration: self.upstream_ns.map(Duration::from_nanos),
             client_ip: Some(self.origin.client),

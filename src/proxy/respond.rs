@@ -8,7 +8,7 @@ use crate::policy::denial::{Challenge, Denial, Tells};
 use crate::policy::route::Route;
 use crate::policy::verdict::Allowances;
 
-use super::forward::ForwardError;
+use super::failure::ForwardError;
 use super::record::{Record, closes};
 use super::response_body::{FromUpstream, ResponseBody};
 use super::tunnel::Tunnel;
@@ -48,6 +48,7 @@ pub fn forwarded(
     }
     announce(&mut head.headers, allowances);
     identify(&mut head.headers, &record);
+    head.version = http::Version::HTTP_11;
     record.answered(head.status);
     let body = match body {
         AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream),

@@ -2,8 +2,6 @@
 //! connection kept if it ended cleanly.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,16 +17,15 @@ use super::record::Record;
 /// A response body.
 pub struct ResponseBody {
     source: Source,
-    bytes_out: Arc<AtomicU64>,
-    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done.
-    _record: Option<Box<Record>>,
+    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done. `None`: a tunnel has it.
+    record: Option<Box<Record>>,
 }
 
 enum Source {
     /// The gateway's own answer.
     Own(Option<Bytes>),
     /// The upstream's, with what is given back at its end.
-    Upstream(Box<FromUpstream>),
+    Upstream(FromUpstream),
 }
 
 /// What comes from the upstream.
@@ -49,8 +46,6 @@ struct Idle {
 pub struct Lease {
     /// The place.
     pub place: InFlight,
-    /// Which endpoint.
-    pub endpoint: usize,
     /// Whose pool.
     pub worker: usize,
     /// The connection; `None`: it became a tunnel.
@@ -84,8 +79,7 @@ impl ResponseBody {
         let source = Source::Own((!text.is_empty()).then_some(text));
         Self {
             source,
-            bytes_out: record.bytes_out.clone(),
-            _record: Some(record),
+            record: Some(record),
         }
     }
 
@@ -94,8 +88,7 @@ impl ResponseBody {
     pub fn none() -> Self {
         Self {
             source: Source::Own(None),
-            bytes_out: Arc::default(),
-            _record: None,
+            record: None,
         }
     }
 
@@ -103,9 +96,8 @@ impl ResponseBody {
     #[must_use]
     pub fn upstream(record: Box<Record>, body: FromUpstream) -> Self {
         Self {
-            source: Source::Upstream(Box::new(body)),
-            bytes_out: record.bytes_out.clone(),
-            _record: Some(record),
+            source: Source::Upstream(body),
+            record: Some(record),
         }
     }
 }
@@ -146,13 +138,8 @@ impl FromUpstream {
 impl Drop for FromUpstream {
     fn drop(&mut self) {
         let lease = &mut self.lease;
-        let Some(endpoint) = lease.place.upstream().endpoints.get(lease.endpoint) else {
-            return;
-        };
-        endpoint.end();
-        if (self.ended || self.body.is_end_stream())
-            && let Some(connection) = lease.connection.take()
-        {
+        let clean = self.ended || self.body.is_end_stream();
+        if let (true, Some(endpoint), Some(connection)) = (clean, lease.place.endpoint(), lease.connection.take()) {
             endpoint.keep(lease.worker, connection);
         }
     }
@@ -168,9 +155,9 @@ impl Body for ResponseBody {
             Source::Own(text) => text.take().map(|text| Ok(Frame::data(text))),
             Source::Upstream(body) => ready!(body.poll(cx)),
         };
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-            let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-            this.bytes_out.fetch_add(length, Ordering::Relaxed);
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        if let (Some(record), Some(data)) = (&mut this.record, data) {
+            record.bytes_out += data.len() as u64;
         }
         Poll::Ready(frame)
     }

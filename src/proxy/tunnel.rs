@@ -42,19 +42,18 @@ impl Tunnel {
                 };
                 let mut upstream = Counted {
                     io: TokioIo::new(upstream),
-                    read: record.bytes_out.clone(),
+                    read: Arc::default(),
                 };
-                let from_client = client.read.clone();
+                let (from_client, from_upstream) = (client.read.clone(), upstream.read.clone());
                 tokio::select! {
                     // How a tunnel ends is its own protocol's affair.
                     _ = copy_bidirectional(&mut client, &mut upstream) => {}
                     () = worker.gateway.reached(Phase::Ended) => {}
                 }
                 record.tunnel_in = from_client.load(Ordering::Relaxed);
+                record.bytes_out = from_upstream.load(Ordering::Relaxed);
             }
-            if let Some(endpoint) = lease.place.upstream().endpoints.get(lease.endpoint) {
-                endpoint.end();
-            }
+            drop(lease);
             drop(record);
             drop(open);
         });

@@ -137,7 +137,7 @@ pub fn start(
     sockets: Vec<(Arc<Listener>, std::net::TcpListener)>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let lines = gateway.output.buffer();
+    let lines = gateway.log.buffer();
     let worker = Arc::new(Worker { index, gateway, lines });
     std::thread::Builder::new()
         .name(format!("worker-{index}"))

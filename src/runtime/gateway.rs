@@ -1,17 +1,19 @@
 //! The running gateway: the snapshot in force, and what belongs to the process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::compile::compile;
+use crate::config::model::{Config, Listener, Server};
 use crate::config::{ConfigErrors, Loaded, Problems};
-use crate::observe::metrics::Metrics;
-use crate::observe::output::Output;
+use crate::observe::metrics::{Configured, Metrics};
 
 use super::clock::Clock;
+use super::log::Log;
 use super::refresh::refresh;
 use super::snapshot::Snapshot;
 
@@ -21,15 +23,21 @@ pub struct Gateway {
     /// Every metric.
     pub metrics: Metrics,
     /// Standard output.
-    pub output: Output,
+    pub log: Log,
     /// The time.
     pub clock: Clock,
     /// Worker threads.
     pub workers: usize,
     phase: watch::Sender<Phase>,
     connections: AtomicUsize,
+    /// Once true it stays so: an issuer that a reload adds takes no traffic away.
+    was_ready: AtomicBool,
+    started_ns: u64,
     reload: ArcSwap<Reload>,
 }
+
+/// How long `/readyz` waits for the first fetch of each issuer's keys.
+const FIRST_FETCHES: Duration = Duration::from_secs(5);
 
 /// How the last reload went.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +66,7 @@ impl Gateway {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn new(loaded: Loaded, metrics: Metrics, output: Output, workers: usize) -> Result<Self, ConfigErrors> {
+    pub fn new(loaded: Loaded, metrics: Metrics, log: Log, workers: usize) -> Result<Self, ConfigErrors> {
         let clock = Clock::start();
         let snapshot = Self::compiled(loaded, None, &metrics, clock, workers)?;
         metrics
@@ -67,11 +75,13 @@ impl Gateway {
         Ok(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
-            output,
+            log,
             clock,
             workers,
             phase: watch::Sender::new(Phase::Serving),
             connections: AtomicUsize::new(0),
+            was_ready: AtomicBool::new(false),
+            started_ns: clock.monotonic_ns(),
             reload: ArcSwap::default(),
         })
     }
@@ -97,19 +107,57 @@ impl Gateway {
         ))
     }
 
-    /// Puts another config in force, whole or not at all. What listens and how many work stays as it began.
+    /// Puts another config in force, whole or not at all. What needs a restart stays as it began, and is said.
     ///
     /// # Errors
     /// Everything that is wrong with it; nothing has changed then.
-    pub fn replace(&self, loaded: Loaded) -> Result<(), ConfigErrors> {
+    pub fn replace(&self, mut loaded: Loaded) -> Result<(), ConfigErrors> {
         let previous = self.snapshot.load_full();
+        for key in keep_what_was_started(&mut loaded.config, &previous.config) {
+            tracing::warn!(key = %key, "config change needs a restart");
+        }
         let snapshot = Self::compiled(loaded, Some(&previous), &self.metrics, self.clock, self.workers)?;
         self.metrics
             .config_generation
             .set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         self.refresh(&snapshot, Some(&previous));
-        self.snapshot.store(Arc::new(snapshot));
+        self.log.apply(&snapshot.config.log);
+        let snapshot = Arc::new(snapshot);
+        self.snapshot.store(snapshot.clone());
+        self.forget_metrics_but_of(&snapshot);
         Ok(())
+    }
+
+    /// Series of what the config no longer has would say that it is still there.
+    fn forget_metrics_but_of(&self, snapshot: &Snapshot) {
+        let endpoints: Vec<(&str, Vec<String>)> = snapshot
+            .upstreams
+            .iter()
+            .map(|upstream| {
+                let endpoints = upstream.endpoints.iter().map(|endpoint| endpoint.name.to_string());
+                (&*upstream.spec.name, endpoints.collect())
+            })
+            .collect();
+        self.metrics.retain(&Configured {
+            routes: snapshot.policy.routes.iter().map(|route| &*route.name).collect(),
+            upstreams: endpoints
+                .iter()
+                .map(|(name, endpoints)| (*name, endpoints.as_slice()))
+                .collect(),
+            limits: snapshot
+                .meters
+                .0
+                .iter()
+                .map(|counters| &*counters.spec().name)
+                .collect(),
+            issuers: snapshot.policy.issuers.iter().map(|issuer| &*issuer.name).collect(),
+            listeners: snapshot
+                .config
+                .listeners
+                .iter()
+                .map(|listener| listener.name.as_str())
+                .collect(),
+        });
     }
 
     /// Notes how a reload went.
@@ -167,10 +215,16 @@ impl Gateway {
         let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
     }
 
-    /// Whether requests may be sent here: serving, and every issuer's keys were tried.
+    /// Whether requests may be sent here: serving, and every issuer's keys were tried, for [`FIRST_FETCHES`] at most.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        *self.phase.borrow() == Phase::Serving && self.snapshot.load().keys.iter().all(|keys| keys.tried())
+        if !self.was_ready.load(Ordering::Relaxed) {
+            let waited = Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(self.started_ns));
+            let tried = self.snapshot.load().keys.iter().all(|keys| keys.tried());
+            self.was_ready
+                .store(tried || waited >= FIRST_FETCHES, Ordering::Relaxed);
+        }
+        self.was_ready.load(Ordering::Relaxed) && *self.phase.borrow() == Phase::Serving
     }
 
     /// Counts a connection in.
@@ -193,6 +247,42 @@ impl Gateway {
             counters.sweep(now_ns);
         }
     }
+}
+
+/// Puts back what a running process cannot change, and names what differed: sockets are bound and threads started once. Whom a
+/// listener believes is judged per request, and does change.
+fn keep_what_was_started(new: &mut Config, running: &Config) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut keep = |key: &str, differs: bool| {
+        if differs {
+            kept.push(key.to_owned());
+        }
+    };
+    let server = Server {
+        use_jwt_auth: new.server.use_jwt_auth,
+        ..running.server.clone()
+    };
+    keep("server", new.server != server);
+    keep("admin", new.admin != running.admin);
+    let is_known = |listener: &Listener| running.listeners.iter().any(|known| known.name == listener.name);
+    for added in new.listeners.iter().filter(|listener| !is_known(listener)) {
+        keep(&format!("listeners.{}", added.name), true);
+    }
+    // INVARIANT: a running socket finds its routes by the listener's place, which therefore never changes.
+    let mut listeners = running.listeners.clone();
+    for listener in &mut listeners {
+        let Some(changed) = new.listeners.iter().find(|changed| changed.name == listener.name) else {
+            keep(&format!("listeners.{}", listener.name), true);
+            continue;
+        };
+        listener.trusted_proxies.clone_from(&changed.trusted_proxies);
+        listener.client_address_from = changed.client_address_from;
+        keep(&format!("listeners.{}", listener.name), listener != changed);
+    }
+    new.server = server;
+    new.admin = running.admin.clone();
+    new.listeners = listeners;
+    kept
 }
 
 /// An open connection, counted out when dropped.

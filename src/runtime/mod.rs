@@ -6,6 +6,7 @@ pub mod clock;
 pub mod evidence;
 pub mod gateway;
 pub mod keys;
+pub mod log;
 pub mod meters;
 pub mod refresh;
 pub mod reload;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 
-use crate::config::{ConfigErrors, Environment, Loaded, load};
+use crate::config::{Environment, Loaded, load};
 
 use super::gateway::Gateway;
 
@@ -21,6 +21,8 @@ pub struct Watch {
     path: PathBuf,
     files: Vec<PathBuf>,
     seen: Vec<Seen>,
+    /// What was wrong with the config when it was last read, and said so.
+    refused: Option<String>,
 }
 
 /// What tells one state of a file from another: enough to notice a rename over it, and cheap.
@@ -37,7 +39,12 @@ impl Watch {
     pub fn new(path: PathBuf, loaded: &Loaded) -> Self {
         let files: Vec<PathBuf> = loaded.files.iter().chain(&loaded.folders).cloned().collect();
         let seen = files.iter().map(see).collect();
-        Self { path, files, seen }
+        Self {
+            path,
+            files,
+            seen,
+            refused: None,
+        }
     }
 
     /// Reloads whenever a file changed or `asked` says so; for ever.
@@ -48,26 +55,36 @@ impl Watch {
                 () = tokio::time::sleep(INTERVAL) => false,
             };
             let seen: Vec<Seen> = self.files.iter().map(see).collect();
-            if must || seen != self.seen {
+            // What is wrong may be mended in a file that only the refused config names: it is read until it holds.
+            if must || seen != self.seen || self.refused.is_some() {
                 self.seen = seen;
-                self.reload(&gateway);
+                self.reload(&gateway, must);
             }
         }
     }
 
-    fn reload(&mut self, gateway: &Gateway) {
+    fn reload(&mut self, gateway: &Gateway, must: bool) {
         let environment = Environment::of_process();
         let outcome = load(&self.path, &environment).and_then(|loaded| {
-            *self = Self::new(self.path.clone(), &loaded);
-            gateway.replace(loaded)
+            let fresh = Self::new(self.path.clone(), &loaded);
+            gateway.replace(loaded)?;
+            Ok(fresh)
         });
-        gateway.reloaded(outcome.as_ref().err().map(ConfigErrors::to_string));
         match outcome {
-            Ok(()) => tracing::info!(generation = gateway.snapshot().generation, "config reloaded"),
+            Ok(fresh) => {
+                *self = fresh;
+                gateway.reloaded(None);
+                tracing::info!(generation = gateway.snapshot().generation, "config reloaded");
+            }
             Err(errors) => {
-                for error in errors.iter() {
-                    tracing::error!(error = %error, "config reload refused");
+                let refused = errors.to_string();
+                if must || self.refused.as_ref() != Some(&refused) {
+                    for error in errors.iter() {
+                        tracing::error!(error = %error, "config reload refused");
+                    }
+                    gateway.reloaded(Some(refused.clone()));
                 }
+                self.refused = Some(refused);
             }
         }
     }

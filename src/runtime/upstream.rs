@@ -92,31 +92,44 @@ impl Upstream {
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Option<InFlight> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let entered = InFlight { upstream: self.clone() };
+        let entered = InFlight {
+            upstream: self.clone(),
+            endpoint: None,
+        };
         self.metrics.in_flight.inc();
         // Dropping `entered` gives the place back.
         (self.max_in_flight == 0 || before < self.max_in_flight).then_some(entered)
     }
 
-    /// The endpoint for a request; `attempt` 0 is the first, further ones go elsewhere if they can.
+    /// The place of the endpoint for a request; `attempt` 0 is the first, further ones go elsewhere if they can.
     #[must_use]
-    pub fn pick(&self, attempt: usize) -> Option<&Endpoint> {
-        if let [only] = self.endpoints.as_slice() {
-            return Some(only);
-        }
+    pub fn pick(&self, attempt: usize) -> Option<usize> {
         let count = self.endpoints.len();
+        if count == 1 {
+            return Some(0);
+        }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let first = self.endpoints.get(turn.checked_rem(count)?)?;
+        let first = turn.checked_rem(count)?;
         match self.spec.config.balance {
             Balance::RoundRobin => Some(first),
             Balance::LeastRequests if attempt > 0 => Some(first),
             Balance::LeastRequests => {
                 // Power of two choices; the turn spreads the pairs evenly enough without a random number.
                 let step = 1 + (turn / count).checked_rem(count - 1)?;
-                let second = self.endpoints.get((turn + step).checked_rem(count)?)?;
-                Some(if second.load() < first.load() { second } else { first })
+                let second = (turn + step).checked_rem(count)?;
+                Some(if self.load(second) < self.load(first) {
+                    second
+                } else {
+                    first
+                })
             }
         }
+    }
+
+    fn load(&self, place: usize) -> usize {
+        self.endpoints
+            .get(place)
+            .map_or(usize::MAX, |endpoint| endpoint.in_flight.load(Ordering::Relaxed))
     }
 
     /// Closes connections that were idle for too long; each worker for itself.
@@ -142,10 +155,6 @@ impl Endpoint {
         }
     }
 
-    fn load(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
     /// An idle connection of this worker's, the one used last: the others may then grow old and close.
     #[must_use]
     pub fn take_idle(&self, worker: usize) -> Option<Connection> {
@@ -169,16 +178,6 @@ impl Endpoint {
             }
         }
     }
-
-    /// Counts a request to this endpoint, for balancing.
-    pub fn begin(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// It is over.
-    pub fn end(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// An endpoint as in the config: its name in labels and logs.
@@ -200,10 +199,11 @@ fn authority_of(url: &Url) -> String {
     }
 }
 
-/// A request in flight to an upstream; its place is given back when this is dropped.
+/// A request in flight to an upstream, and at one of its endpoints; its places are given back when this is dropped.
 #[derive(Debug)]
 pub struct InFlight {
     upstream: Arc<Upstream>,
+    endpoint: Option<usize>,
 }
 
 impl InFlight {
@@ -212,10 +212,39 @@ impl InFlight {
     pub const fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
     }
+
+    /// The endpoint that the request is at, or was at last.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.and_then(|place| self.upstream.endpoints.get(place))
+    }
+
+    /// The endpoint's place in the config.
+    #[must_use]
+    pub const fn endpoint_place(&self) -> Option<usize> {
+        self.endpoint
+    }
+
+    /// The request goes to another endpoint.
+    pub fn goes_to(&mut self, place: usize) {
+        self.leave();
+        self.endpoint = Some(place);
+        if let Some(endpoint) = self.endpoint() {
+            endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(endpoint) = self.endpoint() {
+            endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.endpoint = None;
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        self.leave();
         self.upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.upstream.metrics.in_flight.dec();
     }

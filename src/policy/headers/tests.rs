@@ -72,10 +72,10 @@ fn upstream(peer: &Peer, identity: Option<&Identity>, client: &[(&str, &str)]) -
     };
     let hop = Hop {
         origin: &origin,
+        peer: &address_value(origin.peer),
         believed: peer.believed,
         secret_allowed: peer.secret_allowed,
         secure: false,
-        authority: &HeaderValue::from_static("upstream:80"),
         request_id: &HeaderValue::from_static("r-1"),
         upgrade: None,
     };
@@ -91,7 +91,6 @@ fn upstream(peer: &Peer, identity: Option<&Identity>, client: &[(&str, &str)]) -
 
 fn is_always_there(line: &str) -> bool {
     [
-        "host: upstream:80",
         "x-forwarded-for: 203.0.113.9",
         "x-forwarded-proto: http",
         "x-request-id: r-1",
@@ -255,10 +254,10 @@ fn a_routes_own_headers_are_set_last_and_replace_every_copy() {
     };
     let hop = Hop {
         origin: &origin,
+        peer: &address_value(origin.peer),
         believed: Believed::XForwardedFor,
         secret_allowed: true,
         secure: true,
-        authority: &HeaderValue::from_static("u"),
         request_id: &HeaderValue::from_static("r"),
         upgrade: None,
     };
