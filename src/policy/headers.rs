@@ -186,6 +186,7 @@ impl HeaderRules {
         let trailers = wants_trailers(headers);
         remove_nominated(headers);
         self.remove_spoofable(headers, identity, hop);
+        self.limit_trailers(headers, &route.remove);
         for name in &route.remove {
             headers.remove(name);
         }
@@ -232,6 +233,27 @@ impl HeaderRules {
         }
         for name in gone {
             headers.remove(name);
+        }
+    }
+}
+
+impl HeaderRules {
+    /// Only declared trailers are sent on, and many a server takes them for headers (RFC 9110 §6.5.1): what a client may not say
+    /// in its head it may not declare for the end either (hardening r01).
+    fn limit_trailers(&self, headers: &mut HeaderMap, removed: &[HeaderName]) {
+        if !headers.contains_key(header::TRAILER) {
+            return;
+        }
+        let mut declared: SmallVec<[HeaderName; 4]> = SmallVec::new();
+        for value in headers.get_all(header::TRAILER) {
+            let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            declared.extend(names.filter_map(|name| HeaderName::from_bytes(name).ok()));
+        }
+        headers.remove(header::TRAILER);
+        for name in declared {
+            if self.fate(name.as_str()).is_none() && !removed.contains(&name) {
+                headers.append(header::TRAILER, HeaderValue::from(name));
+            }
         }
     }
 }

@@ -4,15 +4,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::sync::Notify;
 
 use crate::runtime::gateway::Phase;
 
 use super::record::Record;
 use super::response_body::Lease;
+
+/// After one side has ended, the other may go on for this long.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Two connections that are about to become one.
 pub struct Tunnel {
@@ -36,18 +41,14 @@ impl Tunnel {
                 lease,
             } = self;
             if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
-                let mut client = Counted {
-                    io: TokioIo::new(client),
-                    read: Arc::default(),
-                };
-                let mut upstream = Counted {
-                    io: TokioIo::new(upstream),
-                    read: Arc::default(),
-                };
+                let ended = Arc::new(Notify::new());
+                let mut client = Side::new(client, &ended);
+                let mut upstream = Side::new(upstream, &ended);
                 let (from_client, from_upstream) = (client.read.clone(), upstream.read.clone());
                 tokio::select! {
                     // How a tunnel ends is its own protocol's affair.
                     _ = copy_bidirectional(&mut client, &mut upstream) => {}
+                    () = long_after(&ended) => {}
                     () = worker.gateway.reached(Phase::Ended) => {}
                 }
                 record.tunnel_in = from_client.load(Ordering::Relaxed);
@@ -60,23 +61,44 @@ impl Tunnel {
     }
 }
 
-/// A side of the tunnel, and the bytes it brought.
-struct Counted {
-    io: TokioIo<Upgraded>,
-    read: Arc<AtomicU64>,
+/// A side that has gone for good looks like one that will only say no more: the other gets some time, not for ever.
+async fn long_after(ended: &Notify) {
+    ended.notified().await;
+    tokio::time::sleep(LAST_WORDS).await;
 }
 
-impl AsyncRead for Counted {
+/// A side of the tunnel, and the bytes it brought.
+struct Side {
+    io: TokioIo<Upgraded>,
+    read: Arc<AtomicU64>,
+    /// Told when it has no more to say.
+    ended: Arc<Notify>,
+}
+
+impl Side {
+    fn new(io: Upgraded, ended: &Arc<Notify>) -> Self {
+        Self {
+            io: TokioIo::new(io),
+            read: Arc::default(),
+            ended: ended.clone(),
+        }
+    }
+}
+
+impl AsyncRead for Side {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         let came = u64::try_from(buf.filled().len() - before).unwrap_or(u64::MAX);
         self.read.fetch_add(came, Ordering::Relaxed);
+        if came == 0 && polled.is_ready() {
+            self.ended.notify_one();
+        }
         polled
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for Side {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }

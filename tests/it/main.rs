@@ -7,6 +7,8 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod drain;
+mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
 mod limits;
@@ -14,3 +16,5 @@ mod logs_and_metrics;
 mod request_headers;
 mod response_headers;
 mod tokens;
+mod streams;
+mod upgrades;

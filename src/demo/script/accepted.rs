@@ -101,8 +101,12 @@ pub(super) fn cases(wallet: &Wallet) -> Vec<Case> {
             "a service names the user it acts for, and is believed",
             Request::get("/internal/sync")
                 .header("X-Internal-Auth", internal_secret)
-                .header("X-User-ID", "ada"),
-            as_user("ada", "internal"),
+                .header("X-User-ID", "ada")
+                .header("X-Tenant-ID", "acme"),
+            with(
+                as_user("ada", "internal"),
+                vec![Expect::Upstream("X-Tenant-ID", is("acme"))],
+            ),
         )
         .on_tour(),
         Case::exchange(

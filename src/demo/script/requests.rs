@@ -30,6 +30,11 @@ pub(super) fn cases(wallet: &Wallet) -> Vec<Case> {
         malformed(
             "encoded-slash",
             "a path that two servers read differently",
+            Request::get("/public/a%2fb"),
+        ),
+        malformed(
+            "encoded-climb",
+            "… or that climbs unseen",
             Request::get("/public/..%2fadmin/users"),
         )
         .on_tour(),
