@@ -177,6 +177,7 @@ impl HeaderRules {
         let trailers = wants_trailers(headers);
         remove_nominated(headers);
         self.remove_spoofable(headers, identity, hop);
+        self.remove_spoofable_trailers(headers);
         for name in &route.remove {
             headers.remove(name);
         }
@@ -225,6 +226,21 @@ impl HeaderRules {
             headers.remove(name);
         }
     }
+
+    /// A server may merge trailers into the headers (RFC 9110 §6.5.1), so nothing that the gateway writes or judges may come as
+    /// one. Only declared trailers are sent on: what is not declared any more ends here.
+    fn remove_spoofable_trailers(&self, headers: &mut HeaderMap) {
+        let passes = |name: &[u8]| HeaderName::from_bytes(name).is_ok_and(|name| self.fate(name.as_str()).is_none());
+        let declared = headers.get_all(header::TRAILER).iter();
+        let names = declared.flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
+        let (kept, gone): (Vec<&[u8]>, Vec<&[u8]>) = names.partition(|name| passes(name));
+        if gone.is_empty() {
+            return;
+        }
+        let kept = HeaderValue::from_bytes(&kept.join(&b", "[..])).ok();
+        headers.remove(header::TRAILER);
+        headers.extend(kept.filter(|kept| !kept.is_empty()).map(|kept| (header::TRAILER, kept)));
+    }
 }
 
 impl Hop<'_> {
@@ -261,8 +277,10 @@ fn remove_nominated(headers: &mut HeaderMap) {
     for value in headers.get_all(header::CONNECTION) {
         let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         for name in names {
-            // What every client sends needs no look-up: these go anyway.
-            if name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close") {
+            // What every client sends needs no look-up: these go anyway. Host is for every recipient and no option (RFC 9110
+            // §7.6.1); it is judged, so it stays (hardening r04).
+            let usual: [&[u8]; 3] = [b"keep-alive", b"close", b"host"];
+            if usual.iter().any(|usual| name.eq_ignore_ascii_case(usual)) {
                 continue;
             }
             nominated.extend(HeaderName::from_bytes(name));
