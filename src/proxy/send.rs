@@ -65,7 +65,8 @@ impl Sending<'_> {
                     continue;
                 }
             };
-            if !self.preserve_host {
+            // HTTP/1.0 clients may leave it out; the upstream is spoken to in 1.1, which must have one.
+            if !self.preserve_host || !request.headers().contains_key(header::HOST) {
                 request.headers_mut().insert(header::HOST, endpoint.authority.clone());
             }
             let spare = (repeatable && (reused || retries > 0)).then(|| copy_of(&request));
