@@ -13,6 +13,7 @@ use super::denial::{Challenge, Code, Denial, Tells};
 use super::facts::Facts;
 use super::identity::{AuthMethod, Identity};
 use super::limit::{BucketKey, Limit, LimitId, Meter, Quota, address_key};
+use super::path::PathFault;
 use super::pattern::Pattern;
 use super::route::Route;
 use super::token::{TokenFault, VerifiedToken};
@@ -61,11 +62,12 @@ pub fn open<'p, 'r>(
 ) -> Result<Case<'p, 'r>, Box<Refused<'p>>> {
     // Two credentials in one header are ambiguous on any route, also where nobody would look at them (r05).
     policy.places.refuse_duplicates(facts.headers)?;
+    // Only a route can say that `%2F` may be part of a segment.
+    let encoded_slash = || Denial::malformed(PathFault::EncodedSlash.name());
     let found = policy.table(facts.listener).find(facts).map_err(|denial| {
-        // Ambiguous comes first: no route is there to allow it.
-        let ambiguous = facts.path.has_encoded_slash();
-        if ambiguous {
-            Denial::malformed(super::path::PathFault::EncodedSlash.name())
+        let no_route = denial.code == Code::NoRoute;
+        if no_route && facts.path.has_encoded_slash() {
+            encoded_slash()
         } else {
             denial
         }
@@ -81,9 +83,8 @@ pub fn open<'p, 'r>(
             allowances: Allowances::new(),
         })
     };
-    // Only the route knows whether `%2F` may be part of a segment.
     if facts.path.has_encoded_slash() && !route.allow_encoded_slash {
-        return Err(on_route(Denial::malformed(super::path::PathFault::EncodedSlash.name())));
+        return Err(on_route(encoded_slash()));
     }
     let presented = policy
         .places

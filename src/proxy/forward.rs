@@ -90,6 +90,9 @@ pub async fn forward(
     record.sent_to(upstream, place.endpoint_place());
     record.waited(record.elapsed_ns().saturating_sub(began));
     let (mut response, connection) = answered.map_err(|error| blame_client(error, progress.as_deref()))?;
+    if !is_framed_soundly(response.headers()) {
+        return Err(ForwardError::BadGateway);
+    }
     let status = response.status();
     strip_response(response.headers_mut(), status);
     if let Some(endpoint) = place.endpoint().filter(|_| route.headers.rewrite_location) {
@@ -108,6 +111,16 @@ pub async fn forward(
     Ok(Answer {
         head,
         body: AnswerBody::Stream(stream),
+    })
+}
+
+/// RFC 9112 §6.1, §6.3: `Content-Length` beside `Transfer-Encoding` is how responses are smuggled, and of a coding but `chunked`,
+/// which nobody asked for, the client would never learn. hyper takes both.
+fn is_framed_soundly(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| {
+        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+        chunked && !headers.contains_key(header::CONTENT_LENGTH)
     })
 }
 

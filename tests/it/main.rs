@@ -15,6 +15,6 @@ mod limits;
 mod logs_and_metrics;
 mod request_headers;
 mod response_headers;
-mod tokens;
 mod streams;
+mod tokens;
 mod upgrades;
