@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use smallvec::SmallVec;
 
@@ -20,6 +20,9 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Headers that the gateway writes on a usual request: room for them is made once.
+const MOST_WRITTEN: usize = 8;
 
 /// What becomes of a client's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,20 +186,17 @@ impl HeaderRules {
         identity: Option<&Identity>,
         hop: &Hop<'_>,
     ) {
-        let trailers = wants_trailers(headers);
-        remove_nominated(headers);
-        self.remove_spoofable(headers, identity, hop);
+        let trailers = self.remove_what_ends_here(headers, identity, hop);
         self.limit_trailers(headers, &route.remove);
         for name in &route.remove {
             headers.remove(name);
         }
+        headers.reserve(MOST_WRITTEN);
         set_forwarding(headers, hop);
-        if let Some(identity) = identity {
-            for (name, value) in &identity.headers {
-                // INVARIANT: a caller's own copy is left only for internal callers, and was judged to be single and sound.
-                if !headers.contains_key(name) {
-                    headers.insert(name.clone(), value.clone());
-                }
+        for (name, value) in identity.iter().flat_map(|identity| &identity.headers) {
+            // INVARIANT: a caller's own copy is left only for internal callers, and was judged to be single and sound.
+            if let Entry::Vacant(vacant) = headers.entry(name) {
+                vacant.insert(value.clone());
             }
         }
         if let Some(name) = &self.request_id {
@@ -214,7 +214,9 @@ impl HeaderRules {
         }
     }
 
-    fn remove_spoofable(&self, headers: &mut HeaderMap, identity: Option<&Identity>, hop: &Hop<'_>) {
+    /// Takes off what is for this hop and what a stranger may not say, in one pass over the names: a look-up for each name that
+    /// could be there would cost more than the few that are. Whether `TE: trailers` was among them.
+    fn remove_what_ends_here(&self, headers: &mut HeaderMap, identity: Option<&Identity>, hop: &Hop<'_>) -> bool {
         let internal = identity.is_some_and(|identity| identity.method == AuthMethod::Internal);
         let mut gone: SmallVec<[HeaderName; 8]> = SmallVec::new();
         for name in headers.keys() {
@@ -231,9 +233,14 @@ impl HeaderRules {
                 gone.push(name.clone());
             }
         }
+        let trailers = gone.contains(&header::TE) && wants_trailers(headers);
+        if gone.contains(&header::CONNECTION) {
+            remove_nominated(headers);
+        }
         for name in gone {
             headers.remove(name);
         }
+        trailers
     }
 
     /// Only declared trailers are sent on, and many a server takes them for headers (RFC 9110 §6.5.1): what a client may not say
@@ -327,11 +334,13 @@ fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>) {
         }
     };
     headers.insert(X_FORWARDED_FOR, chain);
-    if !headers.contains_key(X_FORWARDED_PROTO) {
+    // What a stranger said was taken off; only a trusted proxy's word can still be there.
+    let told = hop.origin.peer_trusted;
+    if !(told && headers.contains_key(X_FORWARDED_PROTO)) {
         let scheme = if hop.secure { "https" } else { "http" };
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
-    if !headers.contains_key(X_FORWARDED_HOST)
+    if !(told && headers.contains_key(X_FORWARDED_HOST))
         && let Some(host) = headers.get(header::HOST)
     {
         let host = host.clone();
@@ -380,15 +389,22 @@ pub fn strip_response(headers: &mut HeaderMap, status: StatusCode) {
     let upgrade = (status == StatusCode::SWITCHING_PROTOCOLS)
         .then(|| headers.get(header::UPGRADE).cloned())
         .flatten();
-    remove_nominated(headers);
-    for name in [
-        header::CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::TE,
-    ] {
+    let is_for_this_hop = |name: &&HeaderName| {
+        [
+            header::CONNECTION,
+            header::TRANSFER_ENCODING,
+            header::UPGRADE,
+            header::TE,
+            KEEP_ALIVE,
+            PROXY_CONNECTION,
+        ]
+        .contains(*name)
+    };
+    let gone: SmallVec<[HeaderName; 4]> = headers.keys().filter(is_for_this_hop).cloned().collect();
+    if gone.contains(&header::CONNECTION) {
+        remove_nominated(headers);
+    }
+    for name in gone {
         headers.remove(name);
     }
     if let Some(protocol) = upgrade {

@@ -1,7 +1,9 @@
 //! A new connection to an endpoint: TCP, TLS where it is `https://`, and HTTP/1.1 on it.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http1;
@@ -9,11 +11,14 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::ConfigVerifierExt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::config::model::Endpoint as Url;
 use crate::runtime::upstream::{Connection, Endpoint};
+
+use super::small_write;
 
 /// Connects, within `timeout` in all.
 ///
@@ -44,11 +49,11 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 
 async fn handshake<S>(stream: S, preserve_case: bool) -> io::Result<Connection>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(preserve_case)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Plain(stream)))
         .await
         .map_err(io::Error::other)?;
     // Ends with the connection; its errors are told to the request that it carries.
@@ -56,6 +61,41 @@ where
         let _ = connection.with_upgrades().await;
     });
     Ok(sender)
+}
+
+/// A stream whose small writes go as one piece.
+struct Plain<S>(S);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Plain<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Plain<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        small_write::poll_write_vectored(Pin::new(&mut self.0), cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 /// TLS as the system trusts it; made once.

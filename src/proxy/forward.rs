@@ -74,7 +74,7 @@ pub async fn forward(
         .headers
         .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
     body.frame(&mut parts.headers);
-    let public = Public::of(&parts.headers);
+    let public = Public::of(record, &parts.headers);
     parts.uri = origin_form(&parts.uri);
     parts.version = http::Version::HTTP_11;
     let sending = Sending {
@@ -85,10 +85,9 @@ pub async fn forward(
         response_timeout: route.response_timeout,
         progress: progress.as_deref(),
     };
-    let began = record.elapsed_ns();
     let answered = sending.send(Request::from_parts(parts, body)).await;
     record.sent_to(upstream, place.endpoint_place());
-    record.waited(record.elapsed_ns().saturating_sub(began));
+    record.waited();
     let (mut response, connection) = answered.map_err(|error| blame_client(error, progress.as_deref()))?;
     if !is_framed_soundly(response.headers()) {
         return Err(ForwardError::BadGateway);
@@ -168,7 +167,15 @@ struct Public {
 }
 
 impl Public {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(record: &Record, headers: &HeaderMap) -> Self {
+        // A stranger's word was taken off and ours put on, which the record knows without a look-up.
+        if !record.origin.peer_trusted {
+            return Self {
+                scheme: Some(HeaderValue::from_static("http")),
+                host: record.host.clone(),
+            };
+        }
+
         Self {
             scheme: headers.get(X_FORWARDED_PROTO).cloned(),
             host: headers.get(X_FORWARDED_HOST).cloned(),

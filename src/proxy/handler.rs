@@ -7,7 +7,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use crate::policy::credential::Credential;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
 use crate::policy::headers::upgrade_of;
@@ -57,11 +56,8 @@ async fn judge_and_answer(
     };
     let route = case.route;
     let metrics = &client.worker.gateway.metrics;
-    let timer = matches!(case.presented.credential, Credential::Token(_))
-        .then(|| metrics.jwt_validation_duration.start_timer());
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
     let verdict = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
-    drop(timer);
     record.judged(route, &verdict);
     let Verdict { allowances, effect, .. } = verdict;
     let permit = match effect {

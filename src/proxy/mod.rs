@@ -14,5 +14,6 @@ pub mod record;
 pub mod respond;
 pub mod response_body;
 pub mod send;
+pub mod small_write;
 pub mod tunnel;
 pub mod worker;

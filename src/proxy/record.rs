@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HeaderName;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 
@@ -40,6 +41,7 @@ pub struct Record {
     pub snapshot: Arc<Snapshot>,
     /// When its head had come.
     pub now: Now,
+    began_ms: i64,
     /// Where it came from.
     pub origin: Origin,
     /// Its id, the client's or ours.
@@ -55,7 +57,8 @@ pub struct Record {
     method: Method,
     target: Uri,
     version: Version,
-    host: Option<HeaderValue>,
+    /// `Host`, as it came.
+    pub host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
     status: StatusCode,
     route: Option<usize>,
@@ -66,6 +69,8 @@ pub struct Record {
     detail: Option<&'static str>,
     permitted: Option<bool>,
     judged: bool,
+    /// When it was decided, in nanoseconds since the head had come.
+    judged_ns: u64,
     identity: Option<Arc<Identity>>,
     limit: Option<Arc<str>>,
     upstream: Option<(Arc<Upstream>, usize)>,
@@ -91,8 +96,14 @@ impl Record {
         let origin = trust.map_or(stranger, |trust| trust.origin(peer, &parts.headers));
         let log = &snapshot.config.log;
         gateway.metrics.requests_in_flight.inc();
+        let began_ms = gateway.clock.unix_ms();
+        let monotonic_ns = gateway.clock.monotonic_ns();
         Box::new(Self {
-            now: gateway.clock.now(),
+            now: Now {
+                unix_s: began_ms.div_euclid(1000),
+                monotonic_ns,
+            },
+            began_ms,
             origin,
             request_id: id_of(&snapshot, parts),
             bytes_out: 0,
@@ -116,6 +127,7 @@ impl Record {
             detail: None,
             permitted: None,
             judged: false,
+            judged_ns: 0,
             identity: None,
             limit: None,
             upstream: None,
@@ -134,6 +146,7 @@ impl Record {
         self.identity.clone_from(&verdict.identity);
         self.permitted = verdict.permitted;
         self.judged = true;
+        self.judged_ns = self.elapsed_ns();
         self.decision = match verdict.effect {
             Effect::Permit(_) => Decision::Allow,
             Effect::Denial(_) => Decision::Deny,
@@ -157,9 +170,11 @@ impl Record {
         self.upstream = endpoint.map(|endpoint| (upstream.clone(), endpoint));
     }
 
-    /// The upstream took so long, whether it answered or not.
-    pub fn waited(&mut self, upstream_ns: u64) {
-        self.upstream_ns = Some(upstream_ns);
+    /// The upstream has answered, or failed to: what passed since the judgement was its time.
+    pub fn waited(&mut self) {
+        let elapsed_ns = self.elapsed_ns();
+        self.upstream_ns = Some(elapsed_ns.saturating_sub(self.judged_ns));
+        self.overhead_ns = self.judged_ns;
     }
 
     /// The request was allowed, and could not be forwarded.
@@ -174,8 +189,9 @@ impl Record {
         if self.reason == Some(CLIENT_CLOSED) {
             self.reason = None;
         }
-        let elapsed = self.elapsed_ns();
-        self.overhead_ns = elapsed.saturating_sub(self.upstream_ns.unwrap_or(0));
+        if self.upstream_ns.is_none() {
+            self.overhead_ns = self.elapsed_ns();
+        }
     }
 
     /// Nanoseconds since the head had come.
@@ -218,14 +234,16 @@ impl Record {
         // Whoever was identified presented something valid, whatever it was then refused for.
         let fault = if self.identity.is_some() { None } else { self.refused };
         match self.auth_method {
-            AuthMethod::Jwt => metrics.jwt_validations.count(fault),
+            AuthMethod::Jwt => {
+                metrics.jwt_validations.count(fault);
+                metrics.jwt_validation_duration.observe(seconds(self.judged_ns));
+            }
             AuthMethod::ApiKey => metrics.api_key_validations.config.count(fault),
             AuthMethod::Internal | AuthMethod::None => {}
         }
     }
 
     fn write(&self, elapsed_ns: u64) {
-        let gateway = &self.client.worker.gateway;
         let route = self.route.and_then(|place| self.snapshot.policy.routes.get(place));
         let wanted = route.map_or(self.snapshot.config.log.access, |route| route.access_log);
         if !wanted {
@@ -237,7 +255,9 @@ impl Record {
             .as_ref()
             .and_then(|(upstream, place)| upstream.endpoints.get(*place));
         let line = AccessLine {
-            time_ms: gateway.clock.unix_ms(),
+            time_ms: self
+                .began_ms
+                .saturating_add(i64::try_from(elapsed_ns / 1_000_000).unwrap_or(0)),
             request_id: self.request_id.to_str().unwrap_or_default(),
             listener: &self.client.admitted.listener.config.name,
             protocol: protocol(self.version),
@@ -306,9 +326,8 @@ fn id_of(snapshot: &Snapshot, parts: &Parts) -> HeaderValue {
 }
 
 fn says_where_from(headers: &HeaderMap) -> bool {
-    [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP]
-        .iter()
-        .any(|name| headers.contains_key(name))
+    let says = |name: &HeaderName| [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].contains(name);
+    headers.keys().any(says)
 }
 
 const fn protocol(version: Version) -> &'static str {

@@ -189,12 +189,11 @@ fn announce(headers: &mut HeaderMap, allowances: &Allowances<'_>) {
 }
 
 fn item(text: &mut String, allowance: &crate::policy::verdict::Allowance<'_>) {
-    use std::fmt::Write as _;
-    let left = allowance.left;
-    // Writing to a String cannot fail.
-    let _ = write!(
-        text,
-        "\"{}\";r={};t={}",
-        allowance.limit.name, left.remaining, left.reset_s
-    );
+    let mut digits = itoa::Buffer::new();
+    text.push('"');
+    text.push_str(&allowance.limit.name);
+    text.push_str("\";r=");
+    text.push_str(digits.format(allowance.left.remaining));
+    text.push_str(";t=");
+    text.push_str(digits.format(allowance.left.reset_s));
 }

@@ -17,6 +17,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::proxy::small_write;
+
 use super::body::{Body, Then};
 use super::clock::{Clock, Due};
 use super::head::{HeadJudge, Room};
@@ -308,7 +310,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        let written = small_write::poll_write_vectored(Pin::new(&mut this.stream), cx, bufs);
         this.note_write(written.is_pending());
         written
     }
