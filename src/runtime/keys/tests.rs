@@ -131,3 +131,21 @@ fn a_reload_that_changes_what_tokens_must_say_keeps_the_keys_and_no_token() {
         Judged::Fetch(TokenFault::KeysUnavailable)
     ));
 }
+
+#[test]
+fn r22_a_verified_token_is_known_by_all_of_its_bytes() {
+    let (keys, signer) = (keys(), Signer::generate().unwrap());
+    keys.publish(Ok(&document(&signer))).unwrap();
+    let token = token(&signer, Signature::Es256);
+    assert!(matches!(judge(&keys, &token), Judged::Known(Ok(_))));
+    assert!(keys.known(&token).is_some());
+    let (shorter, _) = token.split_at(token.len() - 1);
+    for other in [
+        shorter.to_owned(),
+        format!("{token}A"),
+        format!("{shorter}-"),
+        String::new(),
+    ] {
+        assert!(other == token || keys.known(&other).is_none(), "{other}");
+    }
+}
