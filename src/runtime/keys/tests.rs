@@ -50,7 +50,7 @@ async fn waits(wait: &mut (impl Future<Output = bool> + Unpin)) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_waits_for_the_one_fetch_that_an_unknown_key_asked_for() {
+async fn r24_everybody_waits_for_the_one_fetch_that_an_unknown_key_asked_for() {
     let (keys, signer) = (keys(), Signer::generate().unwrap());
     keys.publish(Ok(&document(&signer))).unwrap();
     let seen = keys.fetches();
@@ -148,4 +148,16 @@ fn r22_a_verified_token_is_known_by_all_of_its_bytes() {
     ] {
         assert!(other == token || keys.known(&other).is_none(), "{other}");
     }
+}
+
+#[test]
+fn r23_what_is_known_of_a_token_is_judged_by_the_time_of_each_use() {
+    let (keys, signer) = (keys(), Signer::generate().unwrap());
+    keys.publish(Ok(&document(&signer))).unwrap();
+    let token = token(&signer, Signature::Es256);
+    assert!(matches!(judge(&keys, &token), Judged::Known(Ok(_))));
+    let known = keys.known(&token).unwrap();
+    let ends = known.exp + known.leeway_s;
+    assert_eq!(known.judge_time(ends - 1), Ok(()));
+    assert_eq!(known.judge_time(ends), Err(TokenFault::Expired));
 }
