@@ -8,6 +8,20 @@ use crate::config::{ConfigErrors, Environment};
 const SECRET: &str = "kT9-this-is-the-secret-itself";
 
 #[test]
+fn r29_no_token_and_no_key_is_taken_from_a_body() {
+    for place in ["body", "body:token", "form:access_token"] {
+        let errors = wrong(&format!(
+            "[issuers.a]\njwks_url = 'https://a'\ntoken_sources = ['{place}']\n[api_keys]\nsources = ['{place}']\n"
+        ));
+        let found = |key: &str| errors.iter().any(|error| error.starts_with(key));
+        assert!(
+            found("issuers.a.token_sources") && found("api_keys.sources"),
+            "{errors:?}"
+        );
+    }
+}
+
+#[test]
 fn r12_no_error_shows_a_value_that_came_from_a_reference() {
     let environment = Environment::from([("TOKEN", SECRET)]);
     for more in [

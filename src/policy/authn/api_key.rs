@@ -54,3 +54,20 @@ impl ConfigKeys {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r28_a_presented_key_is_bytes_of_a_bounded_length_and_nothing_else() {
+        let keys = ConfigKeys::new(Vec::new(), HashMap::new());
+        let detail = |key: &[u8]| keys.judge(key, 0).unwrap_err().detail;
+        assert_eq!(detail(b""), "key_length");
+        assert_eq!(detail(&vec![b'k'; MAX_KEY_BYTES + 1]), "key_length");
+        for key in [&vec![b'k'; MAX_KEY_BYTES][..], b"../{}%s", b"a&b=c\xff\x00"] {
+            assert_eq!(detail(key), "key_unknown");
+        }
+    }
+}

@@ -145,6 +145,20 @@ fn r16_the_query_never_helps_a_match() {
 }
 
 #[test]
+fn r41_a_route_takes_all_of_its_paths() {
+    let routes = ["/mlflow/*", "/public"];
+    for path in [
+        "/mlflow",
+        "/mlflow/",
+        "/mlflow/api",
+        "/mlflow/static/app.js",
+        "/%6dlflow/a",
+    ] {
+        assert_eq!(find(&routes, &format!("GET {path}")), "/mlflow/*", "{path}");
+    }
+}
+
+#[test]
 fn routes_that_cannot_be_told_apart_are_named() {
     for (a, b) in [
         ("/a", "/a"),

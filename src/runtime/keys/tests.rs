@@ -50,7 +50,7 @@ async fn waits(wait: &mut (impl Future<Output = bool> + Unpin)) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_waits_for_the_one_fetch_that_an_unknown_key_asked_for() {
+async fn r24_everybody_waits_for_the_one_fetch_that_an_unknown_key_asked_for() {
     let (keys, signer) = (keys(), Signer::generate().unwrap());
     keys.publish(Ok(&document(&signer))).unwrap();
     let seen = keys.fetches();
@@ -130,4 +130,34 @@ fn a_reload_that_changes_what_tokens_must_say_keeps_the_keys_and_no_token() {
         judge(&moved, &token),
         Judged::Fetch(TokenFault::KeysUnavailable)
     ));
+}
+
+#[test]
+fn r22_a_verified_token_is_known_by_all_of_its_bytes() {
+    let (keys, signer) = (keys(), Signer::generate().unwrap());
+    keys.publish(Ok(&document(&signer))).unwrap();
+    let token = token(&signer, Signature::Es256);
+    assert!(matches!(judge(&keys, &token), Judged::Known(Ok(_))));
+    assert!(keys.known(&token).is_some());
+    let (shorter, _) = token.split_at(token.len() - 1);
+    for other in [
+        shorter.to_owned(),
+        format!("{token}A"),
+        format!("{shorter}-"),
+        String::new(),
+    ] {
+        assert!(other == token || keys.known(&other).is_none(), "{other}");
+    }
+}
+
+#[test]
+fn r23_what_is_known_of_a_token_is_judged_by_the_time_of_each_use() {
+    let (keys, signer) = (keys(), Signer::generate().unwrap());
+    keys.publish(Ok(&document(&signer))).unwrap();
+    let token = token(&signer, Signature::Es256);
+    assert!(matches!(judge(&keys, &token), Judged::Known(Ok(_))));
+    let known = keys.known(&token).unwrap();
+    let ends = known.exp + known.leeway_s;
+    assert_eq!(known.judge_time(ends - 1), Ok(()));
+    assert_eq!(known.judge_time(ends), Err(TokenFault::Expired));
 }
