@@ -89,6 +89,9 @@ pub async fn forward(
     record.sent_to(upstream, place.endpoint_place());
     record.waited(record.elapsed_ns().saturating_sub(began));
     let (mut response, connection) = answered.map_err(|error| blame_client(error, progress.as_deref()))?;
+    if !is_framed_soundly(response.headers()) {
+        return Err(ForwardError::BadGateway);
+    }
     let status = response.status();
     strip_response(response.headers_mut(), status);
     if let Some(endpoint) = place.endpoint().filter(|_| route.headers.rewrite_location) {
@@ -108,6 +111,19 @@ pub async fn forward(
         head,
         body: AnswerBody::Stream(stream),
     })
+}
+
+/// A response that is framed in two ways, or by more than `chunked`, could be read in two ways (RFC 9112 §6.3): the client's
+/// framing is ours, so it would hide what came.
+fn is_framed_soundly(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => {
+            only.as_bytes().eq_ignore_ascii_case(b"chunked") && !headers.contains_key(header::CONTENT_LENGTH)
+        }
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// A 101 that nobody asked for is nonsense (hardening r30).
