@@ -1,14 +1,126 @@
 //! `gateway explain`: what would become of a request, and why, without sending it.
+//!
+//! It has no judgement of its own: the head guard, the facts, the judge and the header rules of a running gateway are asked, with
+//! a meter that counts nothing; the rest of this is reading and showing what they said.
 
-use std::path::Path;
+mod evidence;
+mod report;
+mod request;
+mod secrecy;
+mod text;
+mod verdict;
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::demo::Paint;
+use crate::runtime::clock::Clock;
+
+use super::{compiled, exit, failed};
+use evidence::Keys;
+use report::{Decision, Report};
+use request::Written;
+use verdict::Gateway;
+
 /// The request.
 #[derive(Debug, Args)]
-pub(super) struct Options {}
+pub(super) struct Options {
+    /// Its method.
+    #[arg(value_name = "METHOD")]
+    method: String,
+    /// http://HOST/PATH?QUERY, or /PATH?QUERY for any host. It is judged as written, not tidied up.
+    #[arg(value_name = "URL")]
+    url: String,
+    /// A header, `Name: value`; or @FILE, one header a line. May be given again and again.
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<OsString>,
+    /// The address that the connection comes from.
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    from: IpAddr,
+    /// The listener that takes it; else the first.
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// Signing keys of the token's issuer, a JWK set; instead of those that the config names.
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// Fetch the signing keys of the token's issuer.
+    #[arg(long)]
+    online: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
 
-pub(super) fn run(_config: &Path, _options: &Options) -> ExitCode {
-    ExitCode::FAILURE
+/// 0 allow, 2 deny, 3 invalid config, 4 cannot tell; 1 when it could not even be tried.
+pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
+    let (loaded, compiled) = match compiled(config) {
+        Ok(compiled) => compiled,
+        Err(code) => return code,
+    };
+    let listeners = &loaded.config.listeners;
+    let place = match &options.listener {
+        None => 0,
+        Some(name) => match listeners.iter().position(|listener| listener.name == *name) {
+            Some(place) => place,
+            None => return failed(format!("no listener \"{name}\"")),
+        },
+    };
+    let Some(listener) = listeners.get(place) else {
+        return failed("the config has no listener");
+    };
+    let gateway = Gateway {
+        config: &loaded.config,
+        compiled: &compiled,
+        listener,
+        place,
+        now: Clock::start().now(),
+    };
+    let read = header_lines(&options.headers).and_then(|lines| {
+        let written = Written::new(&options.method, &options.url, lines)?;
+        Ok((written, Keys::new(options.jwks.as_deref(), options.online)?))
+    });
+    let (written, keys) = match read {
+        Ok(read) => read,
+        Err(reason) => return failed(reason),
+    };
+    show(&gateway.explain(&written, options.from, &keys), options.json)
+}
+
+/// The lines of `-H`, in their order; those of a file where a file is named.
+fn header_lines(options: &[OsString]) -> Result<Vec<Vec<u8>>, String> {
+    let mut lines = Vec::new();
+    for option in options {
+        match option.as_bytes().strip_prefix(b"@") {
+            None => lines.push(option.as_bytes().to_vec()),
+            Some(name) => {
+                let path = Path::new(std::ffi::OsStr::from_bytes(name));
+                let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let own = text.split(|byte| *byte == b'\n');
+                let own = own.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+                lines.extend(own.filter(|line| !line.is_empty()).map(<[u8]>::to_vec));
+            }
+        }
+    }
+    Ok(lines)
+}
+
+fn show(report: &Report, json: bool) -> ExitCode {
+    if json {
+        match serde_json::to_string_pretty(report) {
+            Ok(text) => println!("{text}"),
+            Err(error) => return failed(error),
+        }
+    } else {
+        print!("{}", text::of(report, Paint::for_stdout()));
+    }
+    match report.decision {
+        Decision::Allow => ExitCode::SUCCESS,
+        Decision::Deny => ExitCode::from(exit::DENIED),
+        Decision::Unknown => ExitCode::from(exit::CANNOT_TELL),
+    }
 }

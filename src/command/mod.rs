@@ -57,6 +57,10 @@ enum Command {
 mod exit {
     /// Something else went wrong.
     pub(super) const FAILED: u8 = 1;
+    /// `explain`: the request would be refused.
+    pub(super) const DENIED: u8 = 2;
+    /// `explain`: something is missing that the verdict depends on.
+    pub(super) const CANNOT_TELL: u8 = 4;
     /// The config is invalid.
     pub(super) const INVALID_CONFIG: u8 = 3;
 }
@@ -64,7 +68,14 @@ mod exit {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Arguments { config, command } = Arguments::parse();
+    let Arguments { config, command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            // A slip of the pen must not look like `explain`'s 2, a refusal.
+            return ExitCode::from(if error.use_stderr() { exit::FAILED } else { 0 });
+        }
+    };
     match command {
         Command::Run => run::run(&config),
         Command::Demo(options) => demo::run(&options),

@@ -1,9 +1,18 @@
-//! `gateway routes`: the table of routes.
+//! `gateway routes`: the table of routes, in the order of the file.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
+
+use crate::config::model::{Action, Route as Written};
+use crate::demo::Paint;
+use crate::policy::authz::Requirement;
+use crate::policy::limit::Limit;
+use crate::policy::route::{Methods, Route};
+
+use super::{compiled, failed};
 
 /// How it is shown.
 #[derive(Debug, Args)]
@@ -13,6 +22,187 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) fn run(_config: &Path, _options: &Options) -> ExitCode {
-    ExitCode::FAILURE
+/// 0, or 3 with what is wrong with the config.
+pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
+    let (loaded, compiled) = match compiled(config) {
+        Ok(compiled) => compiled,
+        Err(code) => return code,
+    };
+    let both = loaded.config.routes.iter().zip(&compiled.policy.routes);
+    let rows: Vec<Row> = both.map(|(written, route)| Row::of(written, route)).collect();
+    if !options.json {
+        print!("{}", table(&rows, Paint::for_stdout()));
+        return ExitCode::SUCCESS;
+    }
+    match serde_json::to_string_pretty(&rows) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(error),
+    }
+}
+
+/// One route; field names are the JSON's and do not change.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    /// Empty: all.
+    listeners: Vec<String>,
+    /// Empty: any.
+    hosts: Vec<String>,
+    paths: Vec<String>,
+    /// Empty: any.
+    methods: Vec<String>,
+    /// Where requests go, or what is answered at once.
+    upstream: String,
+    auth: Auth,
+    require: Vec<Required>,
+    limits: Vec<LimitRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct Auth {
+    configured: String,
+    /// What is in force: with `server.use_jwt_auth` off, another.
+    effective: String,
+    shadow: Option<String>,
+    canary: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Required {
+    /// Empty: any.
+    methods: Vec<String>,
+    /// `scopes_all model:read`; of several, any one does.
+    what: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct LimitRow {
+    name: String,
+    rate: String,
+    by: String,
+}
+
+impl Row {
+    fn of(written: &Written, route: &Route) -> Self {
+        Self {
+            name: written.name.clone(),
+            listeners: written.listeners.clone(),
+            hosts: written.hosts.clone(),
+            paths: written.paths.clone(),
+            methods: written.methods.clone(),
+            upstream: match &written.action {
+                Action::Upstream(name) => name.clone(),
+                Action::Respond { status, .. } => format!("respond {status}"),
+                Action::Redirect { to, status } => format!("redirect {status} {to}"),
+            },
+            auth: Auth {
+                configured: written.auth.to_string(),
+                effective: route.mode.to_string(),
+                shadow: written.shadow.as_ref().map(ToString::to_string),
+                canary: written
+                    .canary
+                    .as_ref()
+                    .map(|canary| format!("{}% {}", canary.percent, canary.auth)),
+            },
+            require: route.requirements.iter().map(required).collect(),
+            limits: route
+                .address_limits
+                .iter()
+                .chain(&route.caller_limits)
+                .map(|limit| limit_row(limit))
+                .collect(),
+        }
+    }
+
+    /// As many cells as [`TITLES`].
+    fn cells(&self) -> [String; 8] {
+        let any = |list: &[String]| {
+            if list.is_empty() {
+                "*".to_owned()
+            } else {
+                list.join(" ")
+            }
+        };
+        let none = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+        let mut auth = self.auth.configured.clone();
+        for (what, mode) in [
+            ("now", Some(&self.auth.effective).filter(|mode| **mode != auth)),
+            ("shadow", self.auth.shadow.as_ref()),
+            ("canary", self.auth.canary.as_ref()),
+        ] {
+            if let Some(mode) = mode {
+                auth = format!("{auth}; {what} {mode}");
+            }
+        }
+        let require = self.require.iter().map(|required| {
+            let methods = required.methods.join(" ");
+            let space = if methods.is_empty() { "" } else { ": " };
+            format!("{methods}{space}{}", required.what.join(", "))
+        });
+        let limits = self
+            .limits
+            .iter()
+            .map(|limit| format!("{} {} by {}", limit.name, limit.rate, limit.by));
+        [
+            self.name.clone(),
+            any(&self.hosts),
+            self.paths.join(" "),
+            any(&self.methods),
+            self.upstream.clone(),
+            auth,
+            none(require.collect::<Vec<_>>().join("; ")),
+            none(limits.collect::<Vec<_>>().join(", ")),
+        ]
+    }
+}
+
+fn required((methods, requirement): &(Methods, Requirement)) -> Required {
+    let parts = requirement.parts().into_iter();
+    Required {
+        methods: methods.iter().map(ToString::to_string).collect(),
+        what: parts
+            .map(|part| format!("{} {}", part.key, part.wanted.join("|")))
+            .collect(),
+    }
+}
+
+fn limit_row(limit: &Limit) -> LimitRow {
+    LimitRow {
+        name: limit.name.to_string(),
+        rate: limit.plan.quota.to_string(),
+        by: limit.by.to_string(),
+    }
+}
+
+const TITLES: [&str; 8] = [
+    "ROUTE", "HOST", "PATH", "METHODS", "UPSTREAM", "AUTH", "REQUIRE", "LIMITS",
+];
+
+/// Columns as wide as their widest cell; the last is not padded.
+fn table(rows: &[Row], paint: Paint) -> String {
+    let mut lines = vec![TITLES.map(str::to_owned)];
+    lines.extend(rows.iter().map(Row::cells));
+    let mut text = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        let mut out = String::new();
+        for (column, cell) in line.iter().enumerate() {
+            let width = lines
+                .iter()
+                .filter_map(|other| other.get(column))
+                .map(|cell| cell.chars().count())
+                .max();
+            out.push_str(&format!("{cell:width$}  ", width = width.unwrap_or(0)));
+        }
+        let line = out.trim_end();
+        text.push_str(&if index == 0 {
+            paint.strong(line)
+        } else {
+            line.to_owned()
+        });
+        text.push('\n');
+    }
+    text
 }

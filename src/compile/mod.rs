@@ -245,3 +245,6 @@ fn upstreams(config: &Config, problems: &mut Problems) -> Vec<UpstreamSpec> {
     };
     config.upstreams.iter().map(spec).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Routes: their names resolved, their chains judged usable, their patterns placed.
 
+mod requirement;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -8,15 +10,14 @@ use http::{HeaderValue, Method};
 use crate::config::Problems;
 use crate::config::model::{self, Action, Config};
 use crate::policy::address::Networks;
-use crate::policy::authz::{RequiredClaim, Requirement};
 use crate::policy::credential::TokenSource;
+use crate::policy::digest::key_of;
 use crate::policy::headers::RouteHeaders;
-use crate::policy::identity::{AuthMethod, ClaimPath};
+use crate::policy::identity::AuthMethod;
 use crate::policy::limit::Limit;
 use crate::policy::pattern::Pattern;
 use crate::policy::route::{Methods, Place, Route};
 
-use super::issuers::claim_rule;
 use super::{header_name, token_source};
 
 /// Where a route is served.
@@ -178,6 +179,7 @@ impl Compiling<'_, '_> {
         Route {
             name: Arc::from(written.name.as_str()),
             index,
+            key: key_of(written.name.as_bytes()),
             allowed_from: Networks::new(written.allowed_from.clone()),
             mode: Arc::from(mode_name(&chain)),
             token_sources: self.token_sources(&issuers),
@@ -300,52 +302,6 @@ impl Compiling<'_, '_> {
         found.into_iter().partition(|limit| limit.is_by_address())
     }
 
-    fn requirement(&mut self, key: &str, written: &model::Require) -> Requirement {
-        let mut scopes: Vec<&str> = written
-            .scopes_all
-            .iter()
-            .chain(&written.scopes_any)
-            .map(String::as_str)
-            .collect();
-        scopes.dedup();
-        let mut claims = Vec::new();
-        for (path, rule) in &written.claims {
-            let rule = match segment_name(rule) {
-                None => RequiredClaim::Fixed(claim_rule(rule)),
-                Some(name) => {
-                    let patterns = self.written.paths.iter().filter_map(|path| Pattern::parse(path).ok());
-                    if patterns.into_iter().any(|pattern| !pattern.names(name)) {
-                        self.problem(
-                            &format!("{key}.claims.{path}"),
-                            format!("names the path segment {{{name}}}, which not every path of the route has"),
-                        );
-                    }
-                    RequiredClaim::Segment(name.to_owned())
-                }
-            };
-            claims.push((ClaimPath::new(path), rule));
-        }
-        let required = written
-            .scopes_all
-            .iter()
-            .chain(&written.scopes_any)
-            .chain(&written.permissions_all)
-            .chain(&written.permissions_any);
-        if required.into_iter().any(|one| one.contains('*')) {
-            self.problem(key, "may not require a wildcard; wildcards are for what is granted");
-        }
-        Requirement {
-            scopes_all: written.scopes_all.clone(),
-            scopes_any: written.scopes_any.clone(),
-            permissions_all: written.permissions_all.clone(),
-            permissions_any: written.permissions_any.clone(),
-            roles_any: written.roles_any.clone(),
-            audiences: written.audiences.clone(),
-            claims,
-            challenge: Arc::from(scopes.join(" ")),
-        }
-    }
-
     fn headers(&mut self) -> RouteHeaders {
         let written = self.written;
         let mut set = Vec::new();
@@ -388,18 +344,6 @@ impl Compiling<'_, '_> {
             rewrite_location: written.rewrite_location,
         }
     }
-}
-
-/// `"{path.org}"` or `"{org}"`: the segment's name.
-fn segment_name(rule: &model::ClaimRule) -> Option<&str> {
-    let model::ClaimRule::OneOf(values) = rule else {
-        return None;
-    };
-    let [model::Scalar::String(text)] = values.as_slice() else {
-        return None;
-    };
-    let name = text.strip_prefix('{')?.strip_suffix('}')?;
-    Some(name.strip_prefix("path.").unwrap_or(name))
 }
 
 /// The name of a chain: a mode's where there is one.

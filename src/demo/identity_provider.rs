@@ -1,5 +1,5 @@
 //! The demo's identity provider: published keys, a token endpoint with the password grant (RFC 6749 §4.3), and API keys that
-//! it validates, makes, lists and revokes. Depends on [`tokens`](super::tokens) and [`serve`](super::serve).
+//! it validates, makes, lists and revokes. Depends on `tokens` and `serve`.
 
 use std::collections::BTreeMap;
 use std::io;

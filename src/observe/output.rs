@@ -1,7 +1,7 @@
 //! Standard output: lines reach it within 200 ms, no request ever waits for it, and what cannot be written is bounded and counted.
 //!
 //! Each worker appends to a buffer of its own; one thread empties them all. While that thread is stuck (a stopped reader of the
-//! pipe, a full disk) buffers fill up to [`BOUND`], then lines are dropped, and a line says how many. Depends on nothing else of
+//! pipe, a full disk) buffers fill up to `BOUND`, then lines are dropped, and a line says how many. Depends on nothing else of
 //! the crate.
 
 use std::io::{self, Write};

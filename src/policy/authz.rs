@@ -2,6 +2,7 @@
 //!
 //! Wildcards live in what is granted, never in what is required.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::denial::{Challenge, Code, Denial, Tells};
@@ -89,6 +90,69 @@ impl Requirement {
             }
         }
         Ok(())
+    }
+}
+
+/// One thing that is required, alone.
+#[derive(Debug)]
+pub struct Part {
+    /// The key in the config.
+    pub key: &'static str,
+    /// What is wanted; of several, any one does.
+    pub wanted: Vec<String>,
+    /// As a requirement of its own, to be judged as the whole is.
+    pub alone: Requirement,
+}
+
+impl Requirement {
+    /// What is required, taken apart in the order of judgement: all of the parts hold exactly when the whole does.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut part = |key, wanted: &[String], set: &dyn Fn(&mut Self, Vec<String>)| {
+            if !wanted.is_empty() {
+                let mut alone = Self::default();
+                set(&mut alone, wanted.to_vec());
+                parts.push(Part {
+                    key,
+                    wanted: wanted.to_vec(),
+                    alone,
+                });
+            }
+        };
+        for one in self.scopes_all.chunks(1) {
+            part("scopes_all", one, &|alone, wanted| alone.scopes_all = wanted);
+        }
+        part("scopes_any", &self.scopes_any, &|alone, wanted| {
+            alone.scopes_any = wanted
+        });
+        for one in self.permissions_all.chunks(1) {
+            part("permissions_all", one, &|alone, wanted| alone.permissions_all = wanted);
+        }
+        part("permissions_any", &self.permissions_any, &|alone, wanted| {
+            alone.permissions_any = wanted
+        });
+        part("roles_any", &self.roles_any, &|alone, wanted| alone.roles_any = wanted);
+        part("audiences", &self.audiences, &|alone, wanted| alone.audiences = wanted);
+        for (path, rule) in &self.claims {
+            part("claims", &[format!("{} {rule}", path.as_str())], &|alone, _| {
+                alone.claims = vec![(path.clone(), rule.clone())];
+            });
+        }
+        parts
+    }
+}
+
+impl fmt::Display for RequiredClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(ClaimRule::Present) => f.write_str("present"),
+            Self::Fixed(ClaimRule::OneOf(values)) => {
+                let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+                write!(f, "= {}", values.join(" or "))
+            }
+            Self::Segment(name) => write!(f, "= {{path.{name}}}"),
+        }
     }
 }
 

@@ -66,6 +66,15 @@ pub struct RouteHeaders {
     pub rewrite_location: bool,
 }
 
+impl RouteHeaders {
+    /// Whether the `Host` that a request has after the surgery is the one to send: the client's, or the route's own.
+    #[must_use]
+    pub fn keeps_host(&self, headers: &HeaderMap) -> bool {
+        (self.preserve_host && headers.contains_key(header::HOST))
+            || self.set.iter().any(|(name, _)| *name == header::HOST)
+    }
+}
+
 /// What is put on a request besides its identity.
 #[derive(Debug)]
 pub struct Hop<'a> {
@@ -226,9 +235,7 @@ impl HeaderRules {
             headers.remove(name);
         }
     }
-}
 
-impl HeaderRules {
     /// Only declared trailers are sent on, and many a server takes them for headers (RFC 9110 §6.5.1): what a client may not say
     /// in its head it may not declare for the end either (hardening r01).
     fn limit_trailers(&self, headers: &mut HeaderMap, removed: &[HeaderName]) {
@@ -283,8 +290,10 @@ fn remove_nominated(headers: &mut HeaderMap) {
     for value in headers.get_all(header::CONNECTION) {
         let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         for name in names {
-            // What every client sends needs no look-up: these go anyway.
-            if name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close") {
+            // What every client sends needs no look-up: these go anyway. Host is for every recipient and no option (RFC 9110
+            // §7.6.1); it is judged, so it stays (hardening r04).
+            let usual: [&[u8]; 3] = [b"keep-alive", b"close", b"host"];
+            if usual.iter().any(|usual| name.eq_ignore_ascii_case(usual)) {
                 continue;
             }
             nominated.extend(HeaderName::from_bytes(name));

@@ -13,6 +13,7 @@ use super::denial::{Challenge, Code, Denial, Tells};
 use super::facts::Facts;
 use super::identity::{AuthMethod, Identity};
 use super::limit::{BucketKey, Limit, LimitId, Meter, Quota, address_key};
+use super::path::PathFault;
 use super::pattern::Pattern;
 use super::route::Route;
 use super::token::{TokenFault, VerifiedToken};
@@ -61,7 +62,16 @@ pub fn open<'p, 'r>(
 ) -> Result<Case<'p, 'r>, Box<Refused<'p>>> {
     // Two credentials in one header are ambiguous on any route, also where nobody would look at them (r05).
     policy.places.refuse_duplicates(facts.headers)?;
-    let found = policy.table(facts.listener).find(facts)?;
+    // Only a route can say that `%2F` may be part of a segment.
+    let encoded_slash = || Denial::malformed(PathFault::EncodedSlash.name());
+    let found = policy.table(facts.listener).find(facts).map_err(|denial| {
+        let no_route = denial.code == Code::NoRoute;
+        if no_route && facts.path.has_encoded_slash() {
+            encoded_slash()
+        } else {
+            denial
+        }
+    })?;
     let route = policy
         .routes
         .get(found.route)
@@ -73,9 +83,8 @@ pub fn open<'p, 'r>(
             allowances: Allowances::new(),
         })
     };
-    // Only the route knows whether `%2F` may be part of a segment.
     if facts.path.has_encoded_slash() && !route.allow_encoded_slash {
-        return Err(on_route(Denial::malformed(super::path::PathFault::EncodedSlash.name())));
+        return Err(on_route(encoded_slash()));
     }
     let presented = policy
         .places
@@ -279,7 +288,7 @@ impl<'p> Case<'p, '_> {
         for limit in limits {
             let tier = identity.and_then(|identity| identity.tier.as_deref());
             let Some(plan) = limit.plan_for(tier) else { continue };
-            let key = limit.bucket(facts, self.route.index, identity);
+            let key = limit.bucket(facts, self.route.key, identity);
             match meter.charge(limit.id, key, &plan.quota, facts.now.monotonic_ns) {
                 Ok(left) => {
                     self.charges.push(Charge {

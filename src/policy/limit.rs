@@ -2,6 +2,7 @@
 //!
 //! The arithmetic is pure; who remembers the counts is a [`Meter`], so that `explain` can judge without counting.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -47,6 +48,20 @@ pub enum By {
     Header(HeaderName),
 }
 
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User => f.write_str("user"),
+            Self::Ip => f.write_str("ip"),
+            Self::Credential => f.write_str("credential"),
+            Self::Tenant => f.write_str("tenant"),
+            Self::Route => f.write_str("route"),
+            Self::Global => f.write_str("global"),
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
+
 /// So many requests in so much time, and how many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
@@ -56,6 +71,20 @@ pub struct Quota {
     pub window_s: u64,
     /// Requests at once, after a pause.
     pub burst: u32,
+}
+
+impl fmt::Display for Quota {
+    /// The rate as in the config: `120/min`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.count;
+        match self.window_s {
+            1 => write!(f, "{count}/s"),
+            60 => write!(f, "{count}/min"),
+            3600 => write!(f, "{count}/hour"),
+            86_400 => write!(f, "{count}/day"),
+            seconds => write!(f, "{count}/{seconds}s"),
+        }
+    }
 }
 
 /// A quota and how it is announced.
@@ -121,6 +150,22 @@ pub trait Meter {
     fn peek(&self, limit: LimitId, key: BucketKey, quota: &Quota, now_ns: u64) -> Result<(), Wait>;
 }
 
+/// Counts nothing: every bucket is as one that was never used.
+#[derive(Debug, Clone, Copy)]
+pub struct DryMeter;
+
+impl Meter for DryMeter {
+    fn charge(&self, _limit: LimitId, _key: BucketKey, quota: &Quota, now_ns: u64) -> Result<Left, Wait> {
+        quota.admit(0, now_ns).map(|(_, left)| left)
+    }
+
+    fn refund(&self, _limit: LimitId, _key: BucketKey, _quota: &Quota) {}
+
+    fn peek(&self, _limit: LimitId, _key: BucketKey, quota: &Quota, now_ns: u64) -> Result<(), Wait> {
+        quota.admit(0, now_ns).map(|_| ())
+    }
+}
+
 impl Quota {
     /// Nanoseconds between two requests at the steady rate; at least 1.
     #[must_use]
@@ -168,16 +213,16 @@ impl Limit {
         }
     }
 
-    /// The bucket that this request is counted in.
+    /// The bucket that this request is counted in; `route` is the route's [`key_of`] its name.
     #[must_use]
-    pub fn bucket(&self, facts: &Facts<'_>, route: usize, identity: Option<&Identity>) -> BucketKey {
+    pub fn bucket(&self, facts: &Facts<'_>, route: u128, identity: Option<&Identity>) -> BucketKey {
         let address = || address_key(facts.origin.client, self.ipv6_prefix);
         match (&self.by, identity) {
             (By::User, Some(identity)) if identity.counts_as_user() => BucketKey(identity.keys.user),
             (By::Tenant, Some(identity)) => identity.keys.tenant.map_or_else(address, BucketKey),
             (By::Credential, Some(identity)) => BucketKey(identity.keys.credential),
             (By::User | By::Ip | By::Tenant | By::Credential, _) => address(),
-            (By::Route, _) => BucketKey(route as u128),
+            (By::Route, _) => BucketKey(route),
             (By::Global, _) => BucketKey(0),
             (By::Header(name), _) => match facts.headers.get(name) {
                 Some(value) => BucketKey(key_of(value.as_bytes())),
@@ -229,6 +274,16 @@ mod tests {
         assert_eq!(PER_MINUTE.admit(tat, 100 * second).unwrap_err().seconds(), 12);
         assert!(PER_MINUTE.admit(tat, 112 * second - 1).is_err());
         assert!(PER_MINUTE.admit(tat, 112 * second).is_ok());
+    }
+
+    #[test]
+    fn a_dry_meter_never_counts() {
+        let bucket = BucketKey(1);
+        for _ in 0..100 {
+            let left = DryMeter.charge(LimitId(0), bucket, &PER_MINUTE, 1_000_000_000).unwrap();
+            assert_eq!(left.remaining, 4);
+            assert!(DryMeter.peek(LimitId(0), bucket, &PER_MINUTE, 1_000_000_000).is_ok());
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod judge;
 pub mod limit;
 pub mod path;
 pub mod pattern;
+pub mod request_id;
 pub mod route;
 pub mod token;
 pub mod verdict;

@@ -71,6 +71,21 @@ impl Pattern {
         self.below
     }
 
+    /// Whether it covers `path`.
+    #[must_use]
+    pub fn covers(&self, path: &RequestPath<'_>) -> bool {
+        let (agreeing, rest) = self.agreeing(path);
+        agreeing == self.segments.len() && (self.below || rest == 0)
+    }
+
+    /// How many segments, from the first, agree with those of `path`, and how many `path` has beyond them.
+    #[must_use]
+    pub fn agreeing(&self, path: &RequestPath<'_>) -> (usize, usize) {
+        let both = self.segments.iter().zip(path.segments());
+        let agreeing = both.take_while(|(own, other)| own.takes(other)).count();
+        (agreeing, path.segments().count().saturating_sub(agreeing))
+    }
+
     /// Whether it has a segment of that name.
     #[must_use]
     pub fn names(&self, wanted: &str) -> bool {
@@ -93,6 +108,13 @@ impl Pattern {
 }
 
 impl Segment {
+    fn takes(&self, segment: &[u8]) -> bool {
+        match self {
+            Self::Literal(text) => **text == *segment,
+            Self::Named(_) => !segment.is_empty(),
+        }
+    }
+
     const fn name(&self) -> Option<&String> {
         match self {
             Self::Named(name) => Some(name),

@@ -24,6 +24,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Its place among the routes.
     pub index: usize,
+    /// Its name as a key of limits, which outlive a reload that moves the route.
+    pub key: u128,
     /// Client networks; empty: any.
     pub allowed_from: Networks,
     /// The chain's name: `hybrid`, or the methods joined by commas.
@@ -115,6 +117,8 @@ pub struct Place {
 /// All routes of one listener.
 #[derive(Debug, Default)]
 pub struct RouteTable {
+    /// As they were given.
+    places: Vec<Place>,
     named: HashMap<Box<str>, Node>,
     /// By suffix (`.example.com`), longest first.
     wildcard: Vec<(Box<str>, Node)>,
@@ -151,7 +155,10 @@ impl RouteTable {
     /// # Errors
     /// Pairs of routes that cannot be told apart.
     pub fn new(places: &[Place]) -> Result<Self, Vec<(usize, usize)>> {
-        let mut table = Self::default();
+        let mut table = Self {
+            places: places.to_vec(),
+            ..Self::default()
+        };
         let mut twins = Vec::new();
         for place in places {
             let root = table.host_node(place.host.as_deref());
@@ -291,5 +298,8 @@ impl Leaf {
     }
 }
 
+mod near;
 #[cfg(test)]
 mod tests;
+
+pub use near::{NearMiss, Why};

@@ -73,6 +73,7 @@ pub async fn forward(
         .policy
         .headers
         .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
+    body.frame(&mut parts.headers);
     let public = Public::of(&parts.headers);
     parts.uri = origin_form(&parts.uri);
     parts.version = http::Version::HTTP_11;
@@ -80,7 +81,7 @@ pub async fn forward(
         place: &mut place,
         worker: client.worker.index,
         preserve_case: snapshot.config.server.header_case == HeaderCase::Preserve,
-        preserve_host: route.headers.preserve_host,
+        own_host: !route.headers.keeps_host(&parts.headers),
         response_timeout: route.response_timeout,
         progress: progress.as_deref(),
     };
@@ -113,17 +114,14 @@ pub async fn forward(
     })
 }
 
-/// A response that is framed in two ways, or by more than `chunked`, could be read in two ways (RFC 9112 §6.3): the client's
-/// framing is ours, so it would hide what came.
+/// RFC 9112 §6.1, §6.3: `Content-Length` beside `Transfer-Encoding` is how responses are smuggled, and of a coding but `chunked`,
+/// which nobody asked for, the client would never learn. hyper takes both.
 fn is_framed_soundly(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(only), None) => {
-            only.as_bytes().eq_ignore_ascii_case(b"chunked") && !headers.contains_key(header::CONTENT_LENGTH)
-        }
-        (Some(_), Some(_)) => false,
-    }
+    codings.next().is_none_or(|coding| {
+        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+        chunked && !headers.contains_key(header::CONTENT_LENGTH)
+    })
 }
 
 /// A 101 that nobody asked for is nonsense (hardening r30).

@@ -99,7 +99,8 @@ fn facts<'r>(
 }
 
 /// What the head guard refused, as the denial that the client is told.
-fn refused_by_guard(refusal: Refusal) -> Denial {
+#[must_use]
+pub fn refused_by_guard(refusal: Refusal) -> Denial {
     match refusal {
         Refusal::Malformed(fault) => Denial::malformed(fault.as_str()),
         Refusal::TimedOut => Denial::plain(Code::RequestTimeout, "head_timeout"),

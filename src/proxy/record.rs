@@ -13,6 +13,7 @@ use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
 use crate::policy::denial::{Code, Denial, Tells};
 use crate::policy::facts::Now;
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
+use crate::policy::request_id;
 use crate::policy::route::Route;
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::request_body::Progress;
@@ -93,7 +94,7 @@ impl Record {
         Box::new(Self {
             now: gateway.clock.now(),
             origin,
-            request_id: request_id(&snapshot, parts),
+            request_id: id_of(&snapshot, parts),
             bytes_out: 0,
             progress: None,
             tunnel_in: 0,
@@ -295,12 +296,8 @@ fn seconds(ns: u64) -> f64 {
 }
 
 /// A client's own id is kept when it is one and sound; else it is a UUIDv7 (RFC 9562), which sorts by time.
-fn request_id(snapshot: &Snapshot, parts: &Parts) -> HeaderValue {
-    let name = snapshot.policy.headers.request_id.as_ref();
-    let mut own = name.into_iter().flat_map(|name| parts.headers.get_all(name));
-    if let (Some(id), None) = (own.next(), own.next())
-        && is_sound_id(id.as_bytes())
-    {
+fn id_of(snapshot: &Snapshot, parts: &Parts) -> HeaderValue {
+    if let Some(id) = request_id::of_client(snapshot.policy.headers.request_id.as_ref(), &parts.headers) {
         return id.clone();
     }
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
@@ -312,13 +309,6 @@ fn says_where_from(headers: &HeaderMap) -> bool {
     [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP]
         .iter()
         .any(|name| headers.contains_key(name))
-}
-
-fn is_sound_id(id: &[u8]) -> bool {
-    (1..=128).contains(&id.len())
-        && id
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-'))
 }
 
 const fn protocol(version: Version) -> &'static str {

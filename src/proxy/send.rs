@@ -19,8 +19,8 @@ pub struct Sending<'a> {
     pub worker: usize,
     /// Keep header names as they are written.
     pub preserve_case: bool,
-    /// Send the client's `Host`.
-    pub preserve_host: bool,
+    /// `Host` names the endpoint; else it is sent as it stands.
+    pub own_host: bool,
     /// From the request's last byte to the response's head; zero: no bound.
     pub response_timeout: Duration,
     /// How far the body came; `None`: there is none.
@@ -40,14 +40,13 @@ impl Sending<'_> {
         let upstream = self.place.upstream().clone();
         let repeatable = is_idempotent(request.method()) && self.progress.is_none();
         let mut retries = upstream.spec.config.retries;
-        let mut attempt = 0;
+        let mut failed = None;
         let mut may_reuse = true;
         loop {
-            let place = upstream.pick(attempt).ok_or(ForwardError::Unreachable)?;
+            let place = upstream.pick(failed).ok_or(ForwardError::Unreachable)?;
             let endpoint = upstream.endpoints.get(place).ok_or(ForwardError::Unreachable)?;
             self.place.goes_to(place);
-            attempt += 1;
-            let kept = endpoint.take_idle(self.worker).filter(|_| may_reuse);
+            let kept = may_reuse.then(|| endpoint.take_idle(self.worker)).flatten();
             let reused = kept.is_some();
             let connected = match kept {
                 Some(connection) => Ok(connection),
@@ -62,10 +61,11 @@ impl Sending<'_> {
                 Err(error) => {
                     tracing::debug!(endpoint = %endpoint.name, error = %error, "connecting failed, trying again");
                     retries -= 1;
+                    failed = Some(place);
                     continue;
                 }
             };
-            if !self.preserve_host {
+            if self.own_host {
                 request.headers_mut().insert(header::HOST, endpoint.authority.clone());
             }
             let spare = (repeatable && (reused || retries > 0)).then(|| copy_of(&request));
@@ -79,6 +79,7 @@ impl Sending<'_> {
             // like are not tried again.
             if !reused {
                 retries = retries.checked_sub(1).ok_or(ForwardError::BadGateway)?;
+                failed = Some(place);
             }
             may_reuse = false;
         }
@@ -166,3 +167,7 @@ fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
     copy.extensions_mut().clone_from(request.extensions());
     copy
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

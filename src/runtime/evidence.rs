@@ -54,6 +54,7 @@ async fn verified(
     let keys: &Keys = issuer
         .and_then(|place| snapshot.keys.get(place))
         .ok_or(TokenFault::UnknownIssuer)?;
+    let seen = keys.fetches();
     match keys.judge(token, &parsed) {
         Judged::Known(outcome) => {
             metrics.jwks_cache_hits.inc();
@@ -61,7 +62,7 @@ async fn verified(
         }
         Judged::Fetch(fault) => {
             metrics.jwks_cache_misses.inc();
-            if !keys.fetched_again(fault).await {
+            if !keys.fetched_again(fault, seen).await {
                 return Err(fault);
             }
             match keys.judge(token, &parsed) {

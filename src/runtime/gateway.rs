@@ -215,7 +215,7 @@ impl Gateway {
         let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
     }
 
-    /// Whether requests may be sent here: serving, and every issuer's keys were tried, for [`FIRST_FETCHES`] at most.
+    /// Whether requests may be sent here: serving, and every issuer's keys were tried, for `FIRST_FETCHES` at most.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         if !self.was_ready.load(Ordering::Relaxed) {

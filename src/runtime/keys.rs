@@ -4,11 +4,12 @@
 //! (401). An unknown key id buys one fetch for all who wait, at most one in [`REFETCH_PAUSE`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tokio::sync::{Notify, watch};
 
@@ -23,6 +24,9 @@ use super::clock::Clock;
 /// Between two fetches that unknown key ids ask for.
 pub const REFETCH_PAUSE: Duration = Duration::from_secs(10);
 
+/// An issuer that hangs holds the gateway unready for this long at most.
+const FIRST_FETCH_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Bytes of verified tokens kept for one issuer and key set; a token costs its own length and about 1 KiB.
 const CACHED_TOKEN_BYTES: u64 = 16 << 20;
 
@@ -35,16 +39,18 @@ pub struct Keys {
     live: ArcSwap<Live>,
     /// Counts finished fetches, good or bad.
     fetches: watch::Sender<u64>,
-    fetching: AtomicBool,
+    /// A fetch is under way or was asked for. INVARIANT: changed together with `fetches`, under this lock.
+    fetching: Mutex<bool>,
     /// An unknown key id asks the refresher for a fetch.
     wanted: Notify,
+    born_ns: u64,
     refetches: DefaultDirectRateLimiter,
     last_error: ArcSwap<String>,
 }
 
 /// One generation of keys, with the tokens that it verified: they go together.
 struct Live {
-    keys: KeySet,
+    keys: Arc<KeySet>,
     /// Of the document; the same document keeps its verified tokens.
     digest: Option<SecretDigest>,
     /// When the issuer last confirmed them; 0: it was never reached.
@@ -64,6 +70,10 @@ impl Live {
     fn new(mut keys: KeySet, digest: Option<SecretDigest>, confirmed_ns: u64, spec: &IssuerSpec) -> Self {
         let secrets: Vec<&[u8]> = spec.secrets.iter().map(|secret| secret.expose().as_bytes()).collect();
         keys.add_secrets(&secrets);
+        Self::with(Arc::new(keys), digest, confirmed_ns)
+    }
+
+    fn with(keys: Arc<KeySet>, digest: Option<SecretDigest>, confirmed_ns: u64) -> Self {
         let tokens = usize::try_from(CACHED_TOKEN_BYTES / 2048).unwrap_or(8192);
         Self {
             keys,
@@ -125,11 +135,26 @@ impl Keys {
             clock,
             live: ArcSwap::from_pointee(live),
             fetches: watch::Sender::new(0),
-            fetching: AtomicBool::new(false),
+            fetching: Mutex::new(false),
             wanted: Notify::new(),
+            born_ns: clock.monotonic_ns(),
             refetches: RateLimiter::direct(pause),
             last_error: ArcSwap::default(),
         }
+    }
+
+    /// Takes over the keys, but not the tokens, of a predecessor whose keys came from the same place: a reload that changes what
+    /// tokens must say leaves an issuer that is down just now as known as it was.
+    pub fn inherit(&self, old: &Self) {
+        if self.spec.source != old.spec.source || self.spec.secrets != old.spec.secrets {
+            return;
+        }
+        let live = old.live.load();
+        let confirmed_ns = live.confirmed_ns.load(Ordering::Relaxed);
+        self.metrics.keys.set(count(live.keys.len()));
+        self.live
+            .store(Arc::new(Live::with(live.keys.clone(), live.digest, confirmed_ns)));
+        self.fetches.send_replace(*old.fetches.borrow());
     }
 
     /// What these keys are of.
@@ -181,35 +206,47 @@ impl Keys {
         }
     }
 
-    /// Whether newer keys could accept the token: its key is unknown, or it names none and none at hand fits.
+    /// Whether newer keys could accept the token: its key is unknown, or it names none and none at hand fits. A file is read
+    /// again when it changes, whoever asks.
     fn may_be_healed(&self, fault: TokenFault, parsed: &Unverified<'_>) -> bool {
         let rotated = fault == TokenFault::UnknownKey || (fault == TokenFault::BadSignature && parsed.kid().is_none());
-        rotated && self.is_fetched()
+        rotated && matches!(self.spec.source, KeySource::Url(_))
     }
 
-    /// Waits for the fetch that may change a judgement, asking for one if that is allowed now. `false`: there is none to wait for.
-    pub async fn fetched_again(&self, fault: TokenFault) -> bool {
+    /// Fetches that finished so far: to be asked before a judgement that [`Self::fetched_again`] may be asked about.
+    #[must_use]
+    pub fn fetches(&self) -> u64 {
+        *self.fetches.borrow()
+    }
+
+    /// Waits for the fetch that may change a judgement made after `seen` fetches, asking for one if that is allowed now. `false`:
+    /// there is none to wait for.
+    pub async fn fetched_again(&self, fault: TokenFault, seen: u64) -> bool {
         let mut fetches = self.fetches.subscribe();
-        fetches.mark_unchanged();
-        let first = *fetches.borrow() == 0;
-        let under_way = self.fetching.load(Ordering::Acquire);
-        // An issuer that cannot be reached is asked again by the refresher, in its own time.
-        let asked = fault != TokenFault::KeysUnavailable && !under_way && self.refetches.check().is_ok();
-        if asked {
-            self.wanted.notify_one();
-        }
-        if !(first || under_way || asked) {
-            return false;
+        {
+            let mut fetching = self.fetching.lock();
+            if *fetches.borrow_and_update() != seen {
+                // It came between the judgement and the question.
+                return true;
+            }
+            // An issuer that cannot be reached is asked again by the refresher, in its own time.
+            if !*fetching && fault != TokenFault::KeysUnavailable && self.refetches.check().is_ok() {
+                *fetching = true;
+                self.wanted.notify_one();
+            }
+            if !*fetching && seen > 0 {
+                return false;
+            }
         }
         tokio::time::timeout(self.spec.request_timeout, fetches.changed())
             .await
             .is_ok_and(|changed| changed.is_ok())
     }
 
-    /// Whether the first fetch has finished, well or not.
+    /// Whether the first fetch has finished, well or not, or was given time enough.
     #[must_use]
     pub fn tried(&self) -> bool {
-        !self.is_fetched() || *self.fetches.borrow() > 0
+        !self.is_fetched() || self.fetches() > 0 || self.since(self.born_ns) >= FIRST_FETCH_PATIENCE
     }
 
     fn is_fetched(&self) -> bool {
@@ -232,7 +269,7 @@ impl Keys {
 
     /// Says that a fetch begins; the refresher's alone.
     pub fn begin(&self) {
-        self.fetching.store(true, Ordering::Release);
+        *self.fetching.lock() = true;
     }
 
     /// Takes what a fetch brought; the refresher's alone.
@@ -245,8 +282,10 @@ impl Keys {
         }
         self.last_error
             .store(Arc::new(outcome.as_ref().err().cloned().unwrap_or_default()));
-        self.fetching.store(false, Ordering::Release);
+        let mut fetching = self.fetching.lock();
+        *fetching = false;
         self.fetches.send_modify(|count| *count += 1);
+        drop(fetching);
         outcome
     }
 
@@ -304,3 +343,7 @@ impl Keys {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

@@ -23,16 +23,16 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 pub async fn refresh(keys: Weak<Keys>) {
     let client = keys.upgrade().and_then(|keys| client(keys.spec().request_timeout).ok());
     let mut failures: u32 = 0;
-    let mut file: Option<Vec<u8>> = None;
+    let mut file = None;
     while let Some(live) = keys.upgrade() {
         let pause = match &live.spec().source {
             KeySource::None => return,
             KeySource::File(path) => {
                 let read = read_file(path).await;
-                if file.is_none() || read.as_ref().ok() != file.as_ref() {
+                if file.as_ref() != Some(&read) {
                     live.begin();
                     report(&live, live.publish(read.as_deref().map_err(Clone::clone)));
-                    file = Some(read.unwrap_or_default());
+                    file = Some(read);
                 }
                 FILE_INTERVAL
             }
@@ -51,6 +51,15 @@ pub async fn refresh(keys: Weak<Keys>) {
         drop(live);
         wait(&weak, pause).await;
     }
+}
+
+/// Fetches a JWKS once, within `timeout`.
+///
+/// # Errors
+/// Why it could not be had.
+pub async fn fetch_once(url: &str, timeout: Duration) -> Result<Vec<u8>, String> {
+    let client = client(timeout).map_err(|error| chain(&error))?;
+    fetch(Some(&client), url).await.map(|document| document.body)
 }
 
 /// Sleeps in short steps, so that a dropped issuer does not linger, or until an unknown key id asks for a fetch.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -62,6 +63,14 @@ impl std::fmt::Display for BodyFault {
 impl std::error::Error for BodyFault {}
 
 impl RequestBody {
+    /// Says how the body is framed where hyper must be told: without `Transfer-Encoding` it leaves a body of unknown length off a
+    /// GET or HEAD.
+    pub fn frame(&self, headers: &mut HeaderMap) {
+        if self.size_hint().exact().is_none() {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+
     /// Wraps the client's body; `max` bytes, zero: any number.
     #[must_use]
     pub fn of(client: Incoming, max: u64) -> (Self, Option<Arc<Progress>>) {

@@ -47,7 +47,12 @@ impl Snapshot {
             let same = previous.and_then(|old| old.keys.iter().find(|keys| *keys.spec() == spec));
             same.cloned().unwrap_or_else(|| {
                 let metrics = metrics.issuer(&spec.rules.name);
-                Arc::new(Keys::new(spec, metrics, clock))
+                let keys = Keys::new(spec, metrics, clock);
+                let named_alike = |old: &&Arc<Keys>| old.spec().rules.name == keys.spec().rules.name;
+                if let Some(old) = previous.and_then(|old| old.keys.iter().find(named_alike)) {
+                    keys.inherit(old);
+                }
+                Arc::new(keys)
             })
         });
         let meters = compiled.limits.into_iter().map(|spec| {
@@ -80,3 +85,7 @@ impl Snapshot {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

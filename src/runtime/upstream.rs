@@ -101,28 +101,32 @@ impl Upstream {
         (self.max_in_flight == 0 || before < self.max_in_flight).then_some(entered)
     }
 
-    /// The place of the endpoint for a request; `attempt` 0 is the first, further ones go elsewhere if they can.
+    /// The place of the endpoint for one attempt: not `failed`, where there is another.
     #[must_use]
-    pub fn pick(&self, attempt: usize) -> Option<usize> {
+    pub fn pick(&self, failed: Option<usize>) -> Option<usize> {
         let count = self.endpoints.len();
         if count == 1 {
             return Some(0);
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let first = turn.checked_rem(count)?;
-        match self.spec.config.balance {
-            Balance::RoundRobin => Some(first),
-            Balance::LeastRequests if attempt > 0 => Some(first),
+        let picked = match self.spec.config.balance {
+            Balance::RoundRobin => first,
             Balance::LeastRequests => {
                 // Power of two choices; the turn spreads the pairs evenly enough without a random number.
                 let step = 1 + (turn / count).checked_rem(count - 1)?;
                 let second = (turn + step).checked_rem(count)?;
-                Some(if self.load(second) < self.load(first) {
+                if self.load(second) < self.load(first) {
                     second
                 } else {
                     first
-                })
+                }
             }
+        };
+        if failed == Some(picked) {
+            (picked + 1).checked_rem(count)
+        } else {
+            Some(picked)
         }
     }
 
@@ -191,7 +195,8 @@ pub fn name_of(url: &Url) -> String {
 }
 
 /// Host and port, without the scheme's own port.
-fn authority_of(url: &Url) -> String {
+#[must_use]
+pub fn authority_of(url: &Url) -> String {
     match url {
         Url::Http { host, port: 80 } | Url::Https { host, port: 443 } => host.clone(),
         Url::Http { host, port } | Url::Https { host, port } => format!("{host}:{port}"),
@@ -247,5 +252,69 @@ impl Drop for InFlight {
         self.leave();
         self.upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.upstream.metrics.in_flight.dec();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Environment, load_text};
+    use crate::observe::metrics::Metrics;
+
+    fn upstream(balance: &str) -> Arc<Upstream> {
+        let text = format!(
+            "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
+             [upstreams.u]\nurls = [\"http://a\", \"http://b\"]\nbalance = \"{balance}\"\n\
+             [[routes]]\nname = \"all\"\npaths = [\"/*\"]\nupstream = \"u\"\nauth = \"none\"\n"
+        );
+        let loaded = load_text(Path::new("gateway.toml"), &text, &Environment::default()).unwrap();
+        let spec = UpstreamSpec {
+            name: Arc::from("u"),
+            config: loaded.config.upstreams["u"].clone(),
+        };
+        Arc::new(Upstream::new(spec, Metrics::new("test").unwrap().upstream("u", &[]), 1))
+    }
+
+    #[test]
+    fn turns_go_round_all_endpoints() {
+        let upstream = upstream("round_robin");
+        let picked: Vec<_> = (0..4).filter_map(|_| upstream.pick(None)).collect();
+        assert_eq!(picked, [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn an_attempt_after_a_failure_goes_elsewhere() {
+        for balance in ["round_robin", "least_requests"] {
+            let upstream = upstream(balance);
+            for _ in 0..4 {
+                assert_eq!(upstream.pick(Some(0)), Some(1), "{balance}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_endpoint_with_fewer_requests_in_flight_is_taken() {
+        let upstream = upstream("least_requests");
+        let mut request = upstream.enter().unwrap();
+        request.goes_to(0);
+        for _ in 0..4 {
+            assert_eq!(upstream.pick(None), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_request_counts_at_one_endpoint_until_it_is_dropped() {
+        let upstream = upstream("least_requests");
+        let loads = || [upstream.load(0), upstream.load(1)];
+        let mut request = upstream.enter().unwrap();
+        request.goes_to(0);
+        assert_eq!(loads(), [1, 0]);
+        request.goes_to(1);
+        assert_eq!(loads(), [0, 1]);
+        drop(request);
+        assert_eq!(loads(), [0, 0]);
     }
 }

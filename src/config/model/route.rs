@@ -1,6 +1,7 @@
 //! `[[routes]]`: what goes where, and who is let in.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -94,6 +95,29 @@ pub enum Action {
 pub struct AuthMode {
     /// Tried in this order; never empty; `none` only last.
     pub chain: Vec<AuthMethod>,
+}
+
+impl fmt::Display for AuthMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.chain == [AuthMethod::Jwt, AuthMethod::ApiKey, AuthMethod::Internal] {
+            return f.write_str("hybrid");
+        }
+        let names: Vec<&str> = self.chain.iter().map(|method| method.name()).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+impl AuthMethod {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Jwt => "jwt",
+            Self::ApiKey => "api_key",
+            Self::Internal => "internal",
+            Self::None => "none",
+        }
+    }
 }
 
 /// A link of an auth chain.

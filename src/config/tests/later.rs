@@ -102,6 +102,11 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "[upstreams.b]\nurls = ['http://b']\nhttp2 = false",
         ),
         (
+            "upstreams.b.try_timeout",
+            "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '1s'",
+            "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '0s'",
+        ),
+        (
             "upstreams.b.tls",
             "[upstreams.b]\nurls = ['https://b']\ntls = { server_name = 'b' }",
             "",

@@ -1,7 +1,7 @@
 //! The script: every case that `gateway demo --once` runs against a gateway that it knows only by its addresses.
 //!
 //! A [`case`] is data, what must come out is data ([`expect`]), and [`play`] does it over sockets. The chapters are one file each.
-//! Depends on the demo's [`client`](super::client) and [`world`](super::world), on nothing of the gateway.
+//! Depends on the demo's `client` and `world`, on nothing of the gateway.
 
 pub mod case;
 pub mod expect;

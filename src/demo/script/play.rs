@@ -1,4 +1,4 @@
-//! Plays a case over sockets. Depends on the [`client`](crate::demo::client) and on [`case`](super::case) alone.
+//! Plays a case over sockets. Depends on `client` and on `case` alone.
 
 use std::io;
 use std::net::SocketAddr;

@@ -312,3 +312,21 @@ fn r35_a_101_keeps_its_upgrade_and_nothing_else_of_the_hop() {
     );
     assert_eq!(response(StatusCode::OK), ["sec-websocket-accept"]);
 }
+
+#[test]
+fn host_is_the_upstreams_unless_the_route_says_otherwise_and_there_is_one() {
+    let mut headers = HeaderMap::new();
+    let preserving = RouteHeaders {
+        preserve_host: true,
+        ..RouteHeaders::default()
+    };
+    let setting = RouteHeaders {
+        set: vec![(header::HOST, HeaderValue::from_static("own"))],
+        ..RouteHeaders::default()
+    };
+    assert!(!preserving.keeps_host(&headers), "HTTP/1.0, or nominated by Connection");
+    headers.insert(header::HOST, HeaderValue::from_static("a"));
+    assert!(preserving.keeps_host(&headers));
+    assert!(setting.keeps_host(&headers));
+    assert!(!RouteHeaders::default().keeps_host(&headers));
+}

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, Uri};
+use proptest::prelude::*;
 
 use super::*;
 use crate::policy::address::Origin;
@@ -11,6 +12,29 @@ use crate::policy::facts::Now;
 
 /// Routes as `[METHODS ][HOST]PATTERN`; the answer is the place in the list, or the denial's code and `Allow`.
 fn find(routes: &[&str], request: &str) -> String {
+    with_facts(routes, request, |table, facts| match table.find(facts) {
+        Ok(found) => routes[found.route].to_owned(),
+        Err(Denial {
+            tells: Tells::Allow(allow),
+            ..
+        }) => format!("405 {allow}"),
+        Err(denial) => denial.code.name().to_owned(),
+    })
+}
+
+/// Routes that nearly took the request, with why not.
+fn near(routes: &[&str], request: &str) -> Vec<String> {
+    with_facts(routes, request, |table, facts| {
+        let taken = table.find(facts).ok().map(|found| found.route);
+        let misses = table.near_misses(facts, taken);
+        let told = misses
+            .iter()
+            .map(|miss| format!("{:?} {}", miss.why, routes[miss.place.route]));
+        told.collect()
+    })
+}
+
+fn with_facts<T>(routes: &[&str], request: &str, ask: impl FnOnce(&RouteTable, &Facts<'_>) -> T) -> T {
     let places: Vec<Place> = routes
         .iter()
         .enumerate()
@@ -30,14 +54,7 @@ fn find(routes: &[&str], request: &str) -> String {
         monotonic_ns: 0,
     };
     let facts = Facts::read(&method, &target, &headers, origin, 0, now).unwrap();
-    match table.find(&facts) {
-        Ok(found) => routes[found.route].to_owned(),
-        Err(Denial {
-            tells: Tells::Allow(allow),
-            ..
-        }) => format!("405 {allow}"),
-        Err(denial) => denial.code.name().to_owned(),
-    }
+    ask(&table, &facts)
 }
 
 fn place(route: usize, text: &str) -> Place {
@@ -165,5 +182,43 @@ fn patterns_that_could_never_match_are_refused() {
         "a", "", "/a//b", "/a/*/b", "/a*", "/{}", "/{a b}", "/x{a}", "/a?b", "/a%20", "/../a", "/{a}/{a}",
     ] {
         assert!(Pattern::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_near_miss_says_what_kept_the_route_from_the_request() {
+    let routes = ["/*", "POST /a", "h.example/a", "/a/{x}", "/b/c"];
+    assert_eq!(
+        near(&routes, "GET /a"),
+        ["Method POST /a", "LessSpecific /*", "Host h.example/a"]
+    );
+    assert_eq!(near(&routes, "POST /a"), ["LessSpecific /*", "Host h.example/a"]);
+    assert_eq!(
+        near(&routes, "GET http://h.example/a"),
+        ["Method POST /a", "LessSpecific /*"]
+    );
+}
+
+#[test]
+fn other_paths_are_told_of_only_where_nothing_fits() {
+    let routes = ["/api/v1/chat", "/api/v1/tasks/*", "/api/v2/chat", "/other"];
+    assert_eq!(
+        near(&routes, "GET /api/v1/chats"),
+        ["Path /api/v1/chat", "Path /api/v1/tasks/*", "Path /api/v2/chat"]
+    );
+    assert_eq!(near(&routes, "GET /api/v1/chat"), [""; 0]);
+    assert_eq!(near(&routes, "GET /"), [""; 0]);
+}
+
+proptest! {
+    #[test]
+    fn a_pattern_covers_exactly_the_paths_that_the_table_finds_by_it(
+        pattern in "(/(a|b|\\{x\\})){0,3}(/\\*)?", path in "(/(a|b|c)){0,3}/?"
+    ) {
+        let pattern = if pattern.is_empty() { "/" } else { &pattern };
+        prop_assume!(Pattern::parse(pattern).is_ok() && path.starts_with('/'));
+        let found = find(&[pattern], &format!("GET {path}"));
+        let path = RequestPath::read(&path).unwrap();
+        prop_assert_eq!(Pattern::parse(pattern).unwrap().covers(&path), found == pattern);
     }
 }

@@ -21,14 +21,16 @@ const MAX_NAME_BYTES: usize = u16::MAX as usize;
 
 /// Judges a whole head: from the request line to the empty line, and not a byte more.
 pub fn judge_head(head: &[u8]) -> Result<Framing, Refusal> {
-    let mut judge = HeadJudge::default();
-    match judge.read(
-        head,
-        Room {
-            head: usize::MAX,
-            target: usize::MAX - REQUEST_LINE_ROOM,
-        },
-    )? {
+    judge_head_within(head, usize::MAX, usize::MAX - REQUEST_LINE_ROOM)
+}
+
+/// As [`judge_head`], of a head that may have `max_head` bytes, and a target that may have `max_target`.
+pub fn judge_head_within(head: &[u8], max_head: usize, max_target: usize) -> Result<Framing, Refusal> {
+    let room = Room {
+        head: max_head,
+        target: max_target,
+    };
+    match HeadJudge::default().read(head, room)? {
         Some((end, framing)) if end == head.len() => Ok(framing),
         Some(_) | None => Err(Refusal::Malformed(Fault::Incomplete)),
     }

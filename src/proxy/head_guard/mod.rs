@@ -26,7 +26,7 @@ mod refusal;
 mod request_line;
 mod stream;
 
-pub use head::{Framing, judge_head};
+pub use head::{Framing, judge_head, judge_head_within};
 pub use refusal::{Fault, Refusal};
 
 use std::io::{self, IoSlice};

@@ -96,7 +96,8 @@ pub fn refused(response: &Response, status: u16, code: &str) {
     assert_eq!(
         (response.head.status(), body["error"].as_str()),
         (status, Some(code)),
-        "{response:?}"
+        "{:?} {body}",
+        response.head
     );
     let one = |name| {
         let values: Vec<_> = response.head.all(name).collect();

@@ -40,3 +40,10 @@ pub async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
         Err(_) => panic!("never happened: {what}"),
     }
 }
+
+/// The hash of an API key, as `[[api_keys.keys]]` has it.
+pub fn sha256(key: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+    let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}

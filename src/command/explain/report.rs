@@ -1,0 +1,199 @@
+//! What `explain` says, as plain values: the text and the JSON are both made of it. Field names are the JSON's and do not change.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::policy::denial::Denial;
+use crate::policy::identity::{HeaderText, Identity};
+use crate::policy::limit::Limit;
+
+/// Everything that is said.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) decision: Decision,
+    /// Of a refusal.
+    pub(super) status: Option<u16>,
+    /// The `error` of the answer.
+    pub(super) error: Option<&'static str>,
+    /// The exact cause, which the client is not told.
+    pub(super) detail: Option<&'static str>,
+    /// What is needed to tell.
+    pub(super) missing: Option<String>,
+    pub(super) listener: String,
+    /// The client's address, as the listener sees it.
+    pub(super) client: IpAddr,
+    /// The host that a bare path was judged for, since only routes of named hosts serve it.
+    pub(super) assumed_host: Option<String>,
+    pub(super) route: Option<String>,
+    /// The pattern that matched.
+    pub(super) path: Option<String>,
+    /// The route's auth mode.
+    pub(super) mode: Option<String>,
+    pub(super) near_misses: Vec<NearMiss>,
+    pub(super) chain: Vec<Step>,
+    pub(super) identity: Option<Who>,
+    pub(super) requirements: Vec<Required>,
+    pub(super) limits: Vec<LimitSaid>,
+    pub(super) upstream: Option<Sent>,
+}
+
+/// The verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Decision {
+    Allow,
+    Deny,
+    Unknown,
+}
+
+/// A route that did not take the request.
+#[derive(Debug, Serialize)]
+pub(super) struct NearMiss {
+    pub(super) route: String,
+    /// `method`, `less_specific`, `host`, `path` or `listener`.
+    pub(super) reason: &'static str,
+    pub(super) text: String,
+}
+
+/// A step of the chain.
+#[derive(Debug, Serialize)]
+pub(super) struct Step {
+    pub(super) method: &'static str,
+    pub(super) outcome: Outcome,
+    /// Whom it proved.
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    pub(super) proved: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) detail: Option<String>,
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    Absent,
+    Accepted,
+    Rejected,
+    Unknown,
+    NotReached,
+}
+
+/// An identity.
+#[derive(Debug, Serialize)]
+pub(super) struct Who {
+    method: &'static str,
+    user: String,
+    acting_for: Option<String>,
+    tenant: Option<String>,
+    client: Option<String>,
+    scopes: Vec<String>,
+    permissions: Vec<String>,
+    roles: Vec<String>,
+    tier: Option<String>,
+    issuer: Option<String>,
+    key_id: Option<String>,
+}
+
+impl Who {
+    pub(super) fn of(identity: &Identity) -> Self {
+        let text = |text: &HeaderText| text.as_str().to_owned();
+        let list = |texts: &[HeaderText]| texts.iter().map(text).collect();
+        Self {
+            method: identity.method.name(),
+            user: text(&identity.user),
+            acting_for: identity.acting_for.as_ref().map(text),
+            tenant: identity.tenant.as_ref().map(text),
+            client: identity.client.as_ref().map(text),
+            scopes: list(&identity.scopes),
+            permissions: list(&identity.permissions),
+            roles: list(&identity.roles),
+            tier: identity.tier.as_deref().map(str::to_owned),
+            issuer: identity.issuer.as_deref().map(str::to_owned),
+            key_id: identity.key_id.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+/// One thing that the route requires of this request.
+#[derive(Debug, Serialize)]
+pub(super) struct Required {
+    /// The key in the config.
+    pub(super) require: &'static str,
+    /// Any one of these.
+    pub(super) wanted: Vec<String>,
+    /// `None`: it did not come to that.
+    pub(super) met: Option<bool>,
+}
+
+/// A limit that would count the request.
+#[derive(Debug, Serialize)]
+pub(super) struct LimitSaid {
+    pub(super) name: String,
+    pub(super) by: String,
+    /// `120/min`, or `unlimited`.
+    pub(super) rate: String,
+    pub(super) burst: Option<u32>,
+    /// The caller's tier, if the limit has a rate of its own for it.
+    pub(super) tier: Option<String>,
+}
+
+impl LimitSaid {
+    pub(super) fn of(limit: &Limit, tier: Option<&str>) -> Self {
+        let plan = limit.plan_for(tier);
+        let listed = tier.filter(|tier| limit.tiers.iter().any(|(name, _)| **name == **tier));
+        Self {
+            name: limit.name.to_string(),
+            by: limit.by.to_string(),
+            rate: plan.map_or_else(|| "unlimited".to_owned(), |plan| plan.quota.to_string()),
+            burst: plan.map(|plan| plan.quota.burst),
+            tier: listed.map(str::to_owned),
+        }
+    }
+}
+
+/// The head that the upstream would get.
+#[derive(Debug, Serialize)]
+pub(super) struct Sent {
+    pub(super) name: String,
+    /// Its first endpoint.
+    pub(super) url: String,
+    pub(super) method: String,
+    pub(super) target: String,
+    /// Name and value, in no particular order across names.
+    pub(super) headers: Vec<(String, String)>,
+}
+
+impl Report {
+    /// Nothing is known yet.
+    pub(super) fn new(listener: &str, client: IpAddr) -> Self {
+        Self {
+            decision: Decision::Unknown,
+            status: None,
+            error: None,
+            detail: None,
+            missing: None,
+            listener: listener.to_owned(),
+            client,
+            assumed_host: None,
+            route: None,
+            path: None,
+            mode: None,
+            near_misses: Vec::new(),
+            chain: Vec::new(),
+            identity: None,
+            requirements: Vec::new(),
+            limits: Vec::new(),
+            upstream: None,
+        }
+    }
+
+    /// The request is refused.
+    pub(super) fn denied(mut self, denial: &Denial) -> Self {
+        self.decision = Decision::Deny;
+        self.status = Some(denial.code.status().as_u16());
+        self.error = Some(denial.code.name());
+        self.detail = Some(denial.detail);
+        self
+    }
+}

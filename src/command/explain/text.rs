@@ -1,0 +1,109 @@
+//! The report for people: the verdict first, then why.
+
+use std::fmt::Write as _;
+
+use crate::demo::Paint;
+
+use super::report::{Decision, LimitSaid, Outcome, Report, Required, Sent, Step};
+
+/// The whole text.
+pub(super) fn of(report: &Report, paint: Paint) -> String {
+    let mut text = verdict(report, paint);
+    text.push('\n');
+    let mut section = |name: &str, lines: Vec<String>| {
+        for (index, line) in lines.iter().enumerate() {
+            let head = if index == 0 { name } else { "" };
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{} {line}", paint.strong(&format!("{head:12}")));
+        }
+    };
+    section("route", route(report));
+    let misses = report.near_misses.iter();
+    section(
+        "near misses",
+        misses.map(|miss| format!("{}: {}", miss.route, miss.text)).collect(),
+    );
+    section("chain", report.chain.iter().map(|step| chain(step, paint)).collect());
+    section(
+        "requires",
+        report.requirements.iter().map(|one| required(one, paint)).collect(),
+    );
+    section("limits", report.limits.iter().map(limit).collect());
+    section(
+        "upstream",
+        report.upstream.iter().flat_map(|sent| head(sent, paint)).collect(),
+    );
+    text
+}
+
+fn verdict(report: &Report, paint: Paint) -> String {
+    match (report.decision, report.status, report.error, report.detail) {
+        (Decision::Allow, ..) => paint.good("ALLOW"),
+        (Decision::Deny, Some(status), Some(error), Some(detail)) => {
+            format!("{} {status} {error} ({detail})", paint.bad("DENY"))
+        }
+        (Decision::Deny, ..) => paint.bad("DENY"),
+        (Decision::Unknown, ..) => {
+            let missing = report.missing.as_deref().unwrap_or("nothing listens");
+            format!("{}: missing are {missing}", paint.strong("CANNOT TELL"))
+        }
+    }
+}
+
+fn route(report: &Report) -> Vec<String> {
+    let mut lines = match (&report.route, &report.path, &report.mode) {
+        (Some(route), Some(path), Some(mode)) => vec![format!("{route} by {path}, auth {mode}")],
+        _ => vec!["none".to_owned()],
+    };
+    if let Some(host) = &report.assumed_host {
+        lines.push(format!("as for host {host}: no route takes any host"));
+    }
+    lines.push(format!("client {} at listener {}", report.client, report.listener));
+    lines
+}
+
+fn chain(step: &Step, paint: Paint) -> String {
+    let outcome = match step.outcome {
+        Outcome::Absent => paint.faint("absent"),
+        Outcome::Accepted => paint.good("accepted"),
+        Outcome::Rejected => paint.bad("rejected"),
+        Outcome::Unknown => paint.strong("presented, cannot be judged"),
+        Outcome::NotReached => paint.faint("not reached"),
+    };
+    let mut line = format!("{}: {outcome}", step.method);
+    if let Some(user) = &step.proved {
+        let _ = write!(line, " as {user}");
+    }
+    if let Some(detail) = &step.detail {
+        let _ = write!(line, " ({detail})");
+    }
+    line
+}
+
+fn required(required: &Required, paint: Paint) -> String {
+    let met = match required.met {
+        Some(true) => paint.good("met"),
+        Some(false) => paint.bad("unmet"),
+        None => paint.faint("not judged"),
+    };
+    format!("{} {}: {met}", required.require, required.wanted.join(" or "))
+}
+
+fn limit(limit: &LimitSaid) -> String {
+    let burst = limit.burst.map_or_else(String::new, |burst| format!(", burst {burst}"));
+    let tier = limit
+        .tier
+        .as_ref()
+        .map_or_else(String::new, |tier| format!(", tier {tier}"));
+    format!("{}: {} by {}{burst}{tier}", limit.name, limit.rate, limit.by)
+}
+
+fn head(sent: &Sent, paint: Paint) -> Vec<String> {
+    let mut lines = vec![
+        format!("{} at {}", sent.name, sent.url),
+        format!("{} {} HTTP/1.1", sent.method, sent.target),
+    ];
+    let headers = sent.headers.iter();
+    lines.extend(headers.map(|(name, value)| format!("{} {value}", paint.faint(&format!("{name}:")))));
+    lines
+}

@@ -1,0 +1,355 @@
+//! The request, led past the same judges as in a running gateway, and what each said.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::header::{self, HeaderName};
+
+use crate::compile::Compiled;
+use crate::config::model::{Config, HeaderCase, Listener};
+use crate::policy::Policy;
+use crate::policy::authz::Requirement;
+use crate::policy::credential::Credential;
+use crate::policy::facts::{Facts, Now};
+use crate::policy::headers::{Hop, address_value, upgrade_of};
+use crate::policy::identity::{AuthMethod, Identity};
+use crate::policy::judge::{self, Case, Evidence};
+use crate::policy::limit::DryMeter;
+use crate::policy::pattern::Pattern;
+use crate::policy::request_id;
+use crate::policy::route::{Place, Route, Why};
+use crate::policy::token::VerifiedToken;
+use crate::policy::verdict::{Effect, Permit};
+use crate::runtime::upstream::{authority_of, name_of};
+
+use super::evidence::{Keys, Missing};
+use super::report::{Decision, LimitSaid, NearMiss, Outcome, Report, Required, Sent, Step, Who};
+use super::request::{Request, Written};
+use super::secrecy::Secrecy;
+
+/// A gateway as it would be, at one listener and one time.
+pub(super) struct Gateway<'c> {
+    pub(super) config: &'c Config,
+    pub(super) compiled: &'c Compiled,
+    pub(super) listener: &'c Listener,
+    /// The listener's.
+    pub(super) place: usize,
+    pub(super) now: Now,
+}
+
+impl Gateway<'_> {
+    /// The verdict on a request. A bare path fits any host: where only routes of named hosts serve it, the first of them is asked.
+    pub(super) fn explain(&self, written: &Written, from: IpAddr, keys: &Keys) -> Report {
+        let (report, elsewhere) = self.judge(written, from, keys);
+        match elsewhere {
+            Some(host) if !written.has_host() => {
+                let (mut report, _) = self.judge(&written.at(&host), from, keys);
+                report.assumed_host = Some(host);
+                report
+            }
+            _ => report,
+        }
+    }
+
+    /// The verdict, and if nothing is served there, a host at which something is.
+    fn judge(&self, written: &Written, from: IpAddr, keys: &Keys) -> (Report, Option<String>) {
+        let mut report = Report::new(&self.listener.name, from);
+        let policy = &self.compiled.policy;
+        let request = match written.read(self.listener) {
+            Ok(request) => request,
+            Err(denial) => return (report.denied(&denial), None),
+        };
+        let Some((trust, _)) = policy.listeners.get(self.place) else {
+            return (report, None);
+        };
+        let origin = trust.origin(from, &request.headers);
+        report.client = origin.client;
+        let facts = Facts::read(
+            &request.method,
+            &request.target,
+            &request.headers,
+            origin,
+            self.place,
+            self.now,
+        );
+        let facts = match facts {
+            Ok(facts) => facts,
+            Err(denial) => return (report.denied(&denial), None),
+        };
+        let elsewhere = self.find_route(&mut report, &facts);
+        let case = match judge::open(policy, &facts, &DryMeter) {
+            Ok(case) => case,
+            Err(refused) => {
+                if let Some(route) = refused.route {
+                    report.chain = route
+                        .chain
+                        .iter()
+                        .map(|method| step(*method, Outcome::NotReached))
+                        .collect();
+                    report.say_limits(route, None);
+                }
+                return (report.denied(&refused.denial), elsewhere);
+            }
+        };
+        let report = match keys.gather(self.compiled, &case) {
+            Ok(evidence) => self.decide(report, &request, &facts, case, &evidence),
+            Err(Missing(what)) => {
+                report.chain = chain(&case, |method| step(method, Outcome::Unknown));
+                report.say_requirements(case.route, &facts, |_| None);
+                report.say_limits(case.route, None);
+                report.missing = Some(what);
+                report
+            }
+        };
+        (report, None)
+    }
+
+    fn decide(
+        &self,
+        mut report: Report,
+        request: &Request,
+        facts: &Facts<'_>,
+        case: Case<'_, '_>,
+        evidence: &Evidence,
+    ) -> Report {
+        let (route, pattern) = (case.route, case.pattern);
+        let mut chain = chain(&case, |method| step(method, Outcome::Rejected));
+        let verdict = judge::decide(&self.compiled.policy, facts, case, evidence, &DryMeter);
+        let identity = verdict.identity.as_deref();
+        let presented = chain.iter_mut().find(|step| step.outcome == Outcome::Rejected);
+        if let Some(step) = presented {
+            match (&verdict.effect, identity) {
+                (_, Some(identity)) => accept(step, identity),
+                // Anonymous callers are let in by `none`, and may still lack something.
+                (_, None) if step.method == AuthMethod::None.name() => {
+                    step.outcome = Outcome::Accepted;
+                    step.proved = Some("anonymous".to_owned());
+                }
+                (Effect::Denial(denial), None) => step.detail = Some(denial.detail.to_owned()),
+                (Effect::Permit(_), None) => {}
+            }
+        }
+        report.chain = chain;
+        report.identity = identity.map(Who::of);
+        report.say_limits(route, identity.and_then(|identity| identity.tier.as_deref()));
+        report.say_requirements(route, facts, |alone| {
+            verdict.permitted?;
+            let token = proof(evidence, identity);
+            Some(alone.judge(identity, token, |name| value(pattern, facts, name)).is_ok())
+        });
+        match verdict.effect {
+            Effect::Denial(denial) => report.denied(&denial),
+            Effect::Permit(permit) => {
+                report.upstream = self.head(request, facts, &permit);
+                report.decision = Decision::Allow;
+                report
+            }
+        }
+    }
+
+    /// Names the route and the near misses; for a request that nothing serves, a host at which something would.
+    fn find_route(&self, report: &mut Report, facts: &Facts<'_>) -> Option<String> {
+        let policy = &self.compiled.policy;
+        let table = policy.table(self.place);
+        let found = table.find(facts);
+        let taken = found.as_ref().ok().map(|found| found.route);
+        if let Ok(found) = &found
+            && let Some(route) = policy.routes.get(found.route)
+        {
+            report.route = Some(route.name.to_string());
+            report.path = Some(found.pattern.to_string());
+            report.mode = Some(route.mode.to_string());
+        }
+        let misses = table.near_misses(facts, taken);
+        let told = misses.iter().filter_map(|miss| {
+            let route = policy.routes.get(miss.place.route)?;
+            Some(near_miss(&route.name, miss.place, miss.why))
+        });
+        report.near_misses = told.collect();
+        report.near_misses.extend(self.at_other_listeners(facts, taken));
+        let nothing_fits = misses.iter().all(|miss| miss.why > Why::LessSpecific);
+        if taken.is_some() || !nothing_fits {
+            return None;
+        }
+        let mut hosts: Vec<&Place> = misses
+            .iter()
+            .filter(|miss| miss.why == Why::Host)
+            .map(|miss| miss.place)
+            .collect();
+        hosts.sort_by_key(|place| (!place.methods.contain(facts.method), place.route));
+        let host = hosts.first()?.host.as_deref()?;
+        Some(
+            host.strip_prefix('*')
+                .map_or(host.to_owned(), |suffix| format!("any{suffix}")),
+        )
+    }
+
+    fn at_other_listeners(&self, facts: &Facts<'_>, taken: Option<usize>) -> Vec<NearMiss> {
+        let policy = &self.compiled.policy;
+        let others = policy.listeners.iter().zip(&self.config.listeners).enumerate();
+        let misses = others
+            .filter(|(place, _)| *place != self.place)
+            .filter_map(|(_, ((_, table), listener))| {
+                let found = table.find(facts).ok().filter(|found| Some(found.route) != taken)?;
+                let route = policy.routes.get(found.route)?;
+                Some(NearMiss {
+                    route: route.name.to_string(),
+                    reason: "listener",
+                    text: format!("is served at the listener \"{}\"", listener.name),
+                })
+            });
+        misses.collect()
+    }
+
+    /// The head as the upstream would get it, made by the same rules.
+    fn head(&self, request: &Request, facts: &Facts<'_>, permit: &Permit<'_>) -> Option<Sent> {
+        let policy: &Policy = &self.compiled.policy;
+        let route = permit.route();
+        let upstream = self.compiled.upstreams.get(route.upstream)?;
+        let endpoint = upstream.config.urls.first()?;
+        let new_id = HeaderValue::from_static("(a new one for each request)");
+        let own_id = request_id::of_client(policy.headers.request_id.as_ref(), &request.headers);
+        let mut headers = request.headers.clone();
+        let hop = Hop {
+            origin: &facts.origin,
+            peer: &address_value(facts.origin.peer),
+            believed: policy.believed(self.place),
+            secret_allowed: policy.secret_allowed_from(facts.origin.client),
+            secure: false,
+            request_id: own_id.unwrap_or(&new_id),
+            upgrade: upgrade_of(&request.method, &request.headers),
+        };
+        policy
+            .headers
+            .to_upstream(&mut headers, &route.headers, permit.identity(), &hop);
+        if !route.headers.preserve_host || !headers.contains_key(header::HOST) {
+            headers.insert(header::HOST, HeaderValue::try_from(authority_of(endpoint)).ok()?);
+        }
+        let secrecy = Secrecy::of(&policy.places.single, &request.headers);
+        let shown = |(name, value): (&HeaderName, &HeaderValue)| secrecy.header(name, value, permit.identity());
+        let mut lines = Vec::new();
+        for name in headers.keys() {
+            for (copy, value) in headers.get_all(name).iter().enumerate() {
+                lines.push((self.spelled(request, name, copy), shown((name, value))));
+            }
+        }
+        if request.chunked {
+            lines.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
+        }
+        Some(Sent {
+            name: upstream.name.to_string(),
+            url: name_of(endpoint),
+            method: request.method.to_string(),
+            target: secrecy.target(&request.target),
+            headers: lines,
+        })
+    }
+
+    /// The name of a header on the wire: as the client wrote it, if it wrote it.
+    fn spelled(&self, request: &Request, name: &HeaderName, copy: usize) -> String {
+        let written = match self.config.server.header_case {
+            HeaderCase::Preserve => request.spelled.get(name).and_then(|written| written.get(copy)),
+            HeaderCase::Lower => None,
+        };
+        written.map_or_else(|| name.to_string(), Clone::clone)
+    }
+}
+
+impl Report {
+    fn say_limits(&mut self, route: &Route, tier: Option<&str>) {
+        let limits = route.address_limits.iter().chain(&route.caller_limits);
+        self.limits = limits.map(|limit| LimitSaid::of(limit, tier)).collect();
+    }
+
+    fn say_requirements(&mut self, route: &Route, facts: &Facts<'_>, met: impl Fn(&Requirement) -> Option<bool>) {
+        let asked = route
+            .requirements
+            .iter()
+            .filter(|(methods, _)| methods.contain(facts.method));
+        let parts = asked.flat_map(|(_, requirement)| requirement.parts());
+        self.requirements = parts
+            .map(|part| Required {
+                met: met(&part.alone),
+                require: part.key,
+                wanted: part.wanted,
+            })
+            .collect();
+    }
+}
+
+/// The steps of the chain; `presented` is what is said of the one whose credential is there.
+fn chain(case: &Case<'_, '_>, presented: impl Fn(AuthMethod) -> Step) -> Vec<Step> {
+    let chosen = match case.presented.credential {
+        Credential::Absent => None,
+        Credential::Token(_) | Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous => case
+            .route
+            .chain
+            .iter()
+            .position(|method| *method == case.presented.method),
+    };
+    let steps = case.route.chain.iter().enumerate().map(|(place, method)| match chosen {
+        Some(chosen) if place == chosen => presented(*method),
+        Some(chosen) if place > chosen => step(*method, Outcome::NotReached),
+        Some(_) | None => step(*method, Outcome::Absent),
+    });
+    steps.collect()
+}
+
+fn step(method: AuthMethod, outcome: Outcome) -> Step {
+    Step {
+        method: method.name(),
+        outcome,
+        proved: None,
+        detail: None,
+    }
+}
+
+fn accept(step: &mut Step, identity: &Identity) {
+    step.outcome = Outcome::Accepted;
+    step.proved = Some(identity.user.as_str().to_owned());
+    let key = identity.key_id.as_ref().map(|key| format!("key {key}"));
+    let issuer = identity.issuer.as_ref().map(|issuer| format!("issuer {issuer}"));
+    let acting = identity
+        .acting_for
+        .as_ref()
+        .map(|user| format!("acting for {}", user.as_str()));
+    step.detail = key.or(issuer).or(acting);
+}
+
+/// The token that proves `identity`, if it was one.
+fn proof<'e>(evidence: &'e Evidence, identity: Option<&Identity>) -> Option<&'e VerifiedToken> {
+    match (evidence, identity) {
+        (Evidence::Token(Ok(token)), Some(identity)) if identity.method == AuthMethod::Jwt => Some(&**token),
+        _ => None,
+    }
+}
+
+fn value(pattern: &Pattern, facts: &Facts<'_>, name: &str) -> Option<String> {
+    pattern.value(&facts.path, name)
+}
+
+fn near_miss(route: &Arc<str>, place: &Place, why: Why) -> NearMiss {
+    let path = &place.pattern;
+    let methods: Vec<&str> = place.methods.iter().map(http::Method::as_str).collect();
+    let (reason, text) = match why {
+        Why::Method => ("method", format!("{path} fits, but takes only {}", methods.join(", "))),
+        Why::LessSpecific => (
+            "less_specific",
+            format!("{path} fits too, but a more specific one comes first"),
+        ),
+        Why::Host => (
+            "host",
+            format!(
+                "{path} fits, but only for host {}",
+                place.host.as_deref().unwrap_or("-")
+            ),
+        ),
+        Why::Path => ("path", format!("{path} begins alike, but does not fit")),
+    };
+    NearMiss {
+        route: route.to_string(),
+        reason,
+        text,
+    }
+}

@@ -1,0 +1,133 @@
+//! Keys that come late, are asked for again, or outlive a reload.
+
+use std::path::Path;
+
+use super::*;
+use crate::compile::{Compiled, compile};
+use crate::config::{Environment, Problems, load_text};
+use crate::demo::tokens::{self, ADA, Signature, Signer};
+use crate::observe::metrics::Metrics;
+use crate::policy::authn::jwt::parse;
+
+const ISSUER: &str = "https://auth.example.com";
+
+fn spec(source: &str, further: &str) -> IssuerSpec {
+    let text = format!(
+        "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
+         [issuers.main]\nissuer = \"{ISSUER}\"\n{source}\nalgorithms = [\"ES256\"]\nrequest_timeout = \"1h\"\n{further}\n\
+         [upstreams.u]\nurls = [\"http://a\"]\n\
+         [[routes]]\nname = \"all\"\npaths = [\"/*\"]\nupstream = \"u\"\nauth = \"jwt\"\n"
+    );
+    let loaded = load_text(Path::new("gateway.toml"), &text, &Environment::default()).unwrap();
+    let mut problems = Problems::new(loaded.sources);
+    let Compiled { mut issuers, .. } = compile(&loaded.config, &mut problems).unwrap();
+    issuers.remove(0)
+}
+
+fn keys_of(spec: IssuerSpec) -> Keys {
+    Keys::new(spec, Metrics::new("test").unwrap().issuer("main"), Clock::start())
+}
+
+fn keys() -> Keys {
+    keys_of(spec("jwks_url = \"http://127.0.0.1:9/jwks.json\"", ""))
+}
+
+fn document(signer: &Signer) -> Vec<u8> {
+    signer.jwks().to_string().into_bytes()
+}
+
+fn judge(keys: &Keys, token: &str) -> Judged {
+    keys.judge(token, &parse(token).unwrap())
+}
+
+fn token(signer: &Signer, signature: Signature) -> String {
+    signer.sign(&tokens::claims(ISSUER, &ADA), signature).unwrap()
+}
+
+/// Whether `wait` is still waiting after it was asked once.
+async fn waits(wait: &mut (impl Future<Output = bool> + Unpin)) -> bool {
+    std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut *wait).poll(cx).is_pending())).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_waits_for_the_one_fetch_that_an_unknown_key_asked_for() {
+    let (keys, signer) = (keys(), Signer::generate().unwrap());
+    keys.publish(Ok(&document(&signer))).unwrap();
+    let seen = keys.fetches();
+    let mut first = Box::pin(keys.fetched_again(TokenFault::UnknownKey, seen));
+    assert!(waits(&mut first).await);
+    // The refresher has not begun yet.
+    let mut second = Box::pin(keys.fetched_again(TokenFault::UnknownKey, seen));
+    assert!(
+        waits(&mut second).await,
+        "it was told that there is nothing to wait for"
+    );
+    keys.wanted().await;
+    keys.begin();
+    keys.publish(Err("down".to_owned())).unwrap_err();
+    assert!(first.await && second.await);
+    // At most one in ten seconds.
+    assert!(!keys.fetched_again(TokenFault::UnknownKey, keys.fetches()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_came_between_the_judgement_and_the_question_are_tried() {
+    let (keys, signer) = (keys(), Signer::generate().unwrap());
+    let token = token(&signer, Signature::Es256);
+    let seen = keys.fetches();
+    assert!(matches!(
+        judge(&keys, &token),
+        Judged::Fetch(TokenFault::KeysUnavailable)
+    ));
+    keys.begin();
+    keys.publish(Ok(&document(&signer))).unwrap();
+    assert!(keys.fetched_again(TokenFault::KeysUnavailable, seen).await);
+    assert!(matches!(judge(&keys, &token), Judged::Known(Ok(_))));
+}
+
+#[test]
+fn an_unknown_key_waits_for_no_file() {
+    let (keys, signer) = (
+        keys_of(spec("jwks_file = \"keys.json\"", "")),
+        Signer::generate().unwrap(),
+    );
+    keys.publish(Ok(&document(&signer))).unwrap();
+    let stranger = token(&signer, Signature::Stranger);
+    assert!(matches!(
+        judge(&keys, &stranger),
+        Judged::Known(Err(TokenFault::UnknownKey))
+    ));
+}
+
+#[test]
+fn an_issuer_that_hangs_holds_the_gateway_unready_for_five_seconds_at_most() {
+    let mut keys = keys();
+    assert!(!keys.tried());
+    keys.born_ns -= 5_000_000_000;
+    assert!(keys.tried());
+}
+
+#[test]
+fn a_reload_that_changes_what_tokens_must_say_keeps_the_keys_and_no_token() {
+    let (old, signer) = (keys(), Signer::generate().unwrap());
+    old.publish(Ok(&document(&signer))).unwrap();
+    let token = token(&signer, Signature::Es256);
+    assert!(matches!(judge(&old, &token), Judged::Known(Ok(_))));
+
+    let url = "jwks_url = \"http://127.0.0.1:9/jwks.json\"";
+    let new = keys_of(spec(url, "required_claims = { sub = \"bob\" }"));
+    new.inherit(&old);
+    assert!(new.known(&token).is_none());
+    assert!(matches!(
+        judge(&new, &token),
+        Judged::Known(Err(TokenFault::ClaimMismatch))
+    ));
+    assert!(new.tried());
+
+    let moved = keys_of(spec("jwks_url = \"http://127.0.0.1:10/jwks.json\"", ""));
+    moved.inherit(&old);
+    assert!(matches!(
+        judge(&moved, &token),
+        Judged::Fetch(TokenFault::KeysUnavailable)
+    ));
+}
