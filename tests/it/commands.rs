@@ -10,6 +10,8 @@ use crate::harness::{Gateway, Request, Upstream, soon};
 const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n\
                     [upstreams.up]\nurls = [\"http://127.0.0.1:1\"]\n";
 
+const LISTENER: &str = "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n";
+
 fn code(output: &Output) -> Option<i32> {
     output.status.code()
 }
@@ -103,9 +105,8 @@ async fn a_config_that_is_not_there_is_invalid() {
 async fn the_config_is_found_by_option_then_variable_then_folder() {
     let folder = tempfile::tempdir().unwrap();
     let here = |name: &str| folder.path().join(name);
-    std::fs::write(here("gateway.toml"), OPEN).unwrap();
-    for name in ["by-variable.toml", "by-option.toml"] {
-        std::fs::write(here(name), OPEN).unwrap();
+    for name in ["gateway.toml", "by-variable.toml", "by-option.toml"] {
+        std::fs::write(here(name), format!("{LISTENER}{OPEN}")).unwrap();
     }
     let check = async |arguments: &[&str], variable: Option<&str>| {
         let mut command = gateway(arguments);

@@ -246,7 +246,7 @@ async fn what_needs_a_restart_changes_nothing_and_stops_nothing() {
     gateway.write("gateway.toml", config);
     becomes(&gateway, "/b", 200).await;
     let event = gateway.event("config change needs a restart").await;
-    assert_eq!(event["key"], "server.workers");
+    assert_eq!(event["key"], "server");
 }
 
 #[tokio::test]
