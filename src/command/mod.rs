@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::compile::{Compiled, compile};
-use crate::config::{ConfigErrors, Environment, Loaded, Problems, load};
+use crate::config::{ConfigErrors, Environment, Loaded, load_and};
 
 /// An authenticating reverse proxy: JWTs, API keys and legacy secrets judged in one chain.
 #[derive(Debug, Parser)]
@@ -89,14 +89,7 @@ pub fn main() -> ExitCode {
 
 /// Reads and compiles the config as a running gateway would; on failure everything that is wrong has been printed.
 fn compiled(path: &std::path::Path) -> Result<(Loaded, Compiled), ExitCode> {
-    let read = load(path, &Environment::of_process()).and_then(|loaded| {
-        let mut problems = Problems::new(loaded.sources.clone());
-        match compile(&loaded.config, &mut problems) {
-            Some(compiled) => Ok((loaded, compiled)),
-            None => Err(problems.into_errors()),
-        }
-    });
-    read.map_err(|errors| invalid_config(&errors))
+    load_and(path, &Environment::of_process(), compile).map_err(|errors| invalid_config(&errors))
 }
 
 /// Prints everything that is wrong with a config.

@@ -9,20 +9,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::config::model::Config;
-use crate::config::{Environment, load};
 use crate::observe::metrics::Metrics;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::log::Log;
 use crate::runtime::reload::Watch;
 
 use super::serving::Serving;
-use super::{failed, invalid_config};
+use super::{compiled, failed, invalid_config};
 
 /// 0 after a clean end, 3 for an invalid config, 1 for what could not be bound or started.
 pub(super) fn run(path: &Path) -> ExitCode {
-    let loaded = match load(path, &Environment::of_process()) {
-        Ok(loaded) => loaded,
-        Err(errors) => return invalid_config(&errors),
+    let loaded = match compiled(path) {
+        Ok((loaded, _)) => loaded,
+        Err(code) => return code,
     };
     let log = match Log::begin(&loaded.config.log) {
         Ok(log) => log,

@@ -288,6 +288,8 @@ impl Compiling<'_, '_> {
                     self.problem(&format!("limits[{index}]"), format!("names \"{name}\" twice"));
                 }
                 Some(limit) => found.push(limit.clone()),
+                // What is wrong with it is told where it is written.
+                None if self.config.limits.contains_key(name) => {}
                 None => {
                     let known = list(self.config.limits.keys().map(String::as_str));
                     self.problem(

@@ -50,11 +50,24 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it, each with its place.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigErrors> {
+    load_and(path, environment, |_, _| Some(())).map(|(loaded, ())| loaded)
+}
+
+/// The same, and makes something of it. `make` sees also a config in which something is wrong already, so that what it finds is
+/// told with all the rest; what it makes of that is dropped.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn load_and<T>(
+    path: &Path,
+    environment: &Environment,
+    make: impl FnOnce(&Config, &mut Problems) -> Option<T>,
+) -> Result<(Loaded, T), ConfigErrors> {
     let mut reader = reader_of(path, environment);
     reader.is_file = true;
     reader.files.push(path.to_owned());
     match std::fs::read_to_string(path) {
-        Ok(text) => read_all(path, &text, reader),
+        Ok(text) => read_all(path, &text, reader, make),
         Err(error) => {
             let message = format!("the file cannot be read: {error}");
             reader.problems.at("", message);
@@ -69,7 +82,7 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigErro
 /// # Errors
 /// Everything that is wrong with it, each with its place.
 pub fn load_text(name: &Path, text: &str, environment: &Environment) -> Result<Loaded, ConfigErrors> {
-    read_all(name, text, reader_of(name, environment))
+    read_all(name, text, reader_of(name, environment), |_, _| Some(())).map(|(loaded, ())| loaded)
 }
 
 fn reader_of<'e>(path: &Path, environment: &'e Environment) -> Reader<'e> {
@@ -84,18 +97,27 @@ fn reader_of<'e>(path: &Path, environment: &'e Environment) -> Reader<'e> {
     }
 }
 
-fn read_all(path: &Path, text: &str, mut reader: Reader<'_>) -> Result<Loaded, ConfigErrors> {
+fn read_all<T>(
+    path: &Path,
+    text: &str,
+    mut reader: Reader<'_>,
+    make: impl FnOnce(&Config, &mut Problems) -> Option<T>,
+) -> Result<(Loaded, T), ConfigErrors> {
     let Some(config) = read_values(path, text, &mut reader) else {
         return Err(reader.problems.into_errors());
     };
     not_yet::refuse(&config, &mut reader.problems);
     reader.variables.report_unused(&mut reader.problems);
-    Ok(Loaded {
+    let Some(made) = make(&config, &mut reader.problems) else {
+        return Err(reader.problems.into_errors());
+    };
+    let loaded = Loaded {
         sources: reader.problems.finish()?,
         config,
         files: reader.files,
         folders: reader.folders,
-    })
+    };
+    Ok((loaded, made))
 }
 
 /// The values of a config, which hold only if nothing was noted; none if a file of it could not be read at all.

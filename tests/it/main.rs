@@ -7,12 +7,14 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod commands;
 mod drain;
 mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
 mod limits;
 mod logs_and_metrics;
+mod reload;
 mod request_headers;
 mod response_headers;
 mod streams;
