@@ -131,3 +131,11 @@ fn a_reload_that_changes_what_tokens_must_say_keeps_the_keys_and_no_token() {
         Judged::Fetch(TokenFault::KeysUnavailable)
     ));
 }
+
+#[tokio::test]
+async fn keys_that_no_config_has_any_more_are_fetched_no_more() {
+    let keys = Arc::new(keys());
+    keys.retire();
+    crate::runtime::refresh::refresh(Arc::downgrade(&keys)).await;
+    assert_eq!(keys.fetches(), 0);
+}
