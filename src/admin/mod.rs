@@ -28,6 +28,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections open at once.
 const MAX_CONNECTIONS: usize = 256;
 
+/// After an accept failed; the key refresh shares this thread.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// A bound admin port.
 pub struct Admin {
     socket: TcpListener,
@@ -54,7 +57,12 @@ impl Admin {
                 accepted = self.socket.accept() => accepted,
                 () = gateway.reached(Phase::Ended) => return,
             };
-            let (Ok((stream, _)), Ok(place)) = (accepted, places.clone().try_acquire_owned()) else {
+            let Ok((stream, _)) = accepted else {
+                // Out of descriptors, say: they do not come back faster for being asked again at once.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let Ok(place) = places.clone().try_acquire_owned() else {
                 continue;
             };
             let gateway = gateway.clone();

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use http::header::{self, Entry, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use super::address::{Believed, Origin, X_FORWARDED_FOR, X_REAL_IP};
@@ -70,11 +70,10 @@ pub struct RouteHeaders {
 }
 
 impl RouteHeaders {
-    /// Whether the `Host` that a request has after the surgery is the one to send: the client's, or the route's own.
+    /// Whether the `Host` that a request has after the surgery is sent on: the client's, if there is one.
     #[must_use]
     pub fn keeps_host(&self, headers: &HeaderMap) -> bool {
-        (self.preserve_host && headers.contains_key(header::HOST))
-            || self.set.iter().any(|(name, _)| *name == header::HOST)
+        self.preserve_host && headers.contains_key(header::HOST)
     }
 }
 
@@ -371,7 +370,7 @@ pub fn address_value(address: IpAddr) -> HeaderValue {
 /// The protocol to upgrade to, when the request is a sound upgrade: GET, HTTP/1.1, no body, `Connection: upgrade` and one
 /// protocol. Any other is forwarded as a plain request, and `h2c` never passes (hardening r30).
 #[must_use]
-pub fn upgrade_of(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
+pub fn upgrade_of(version: Version, method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
     let mut protocols = headers.get_all(header::UPGRADE).iter();
     let protocol = protocols.next().filter(|_| protocols.next().is_none())?;
     let has_body = headers.contains_key(header::TRANSFER_ENCODING)
@@ -381,7 +380,8 @@ pub fn upgrade_of(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
         names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
     let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-    (*method == Method::GET && !has_body && nominated && websocket).then(|| protocol.clone())
+    (version == Version::HTTP_11 && *method == Method::GET && !has_body && nominated && websocket)
+        .then(|| protocol.clone())
 }
 
 /// Takes hop-by-hop headers off a response; a 101 keeps its `Upgrade` and says `Connection: upgrade` (hardening r35).

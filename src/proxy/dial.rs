@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::ConfigVerifierExt;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -18,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use crate::config::model::Endpoint as Url;
 use crate::runtime::upstream::{Connection, Endpoint};
 
+use super::listener::keepalive;
 use super::small_write;
 
 /// Connects, within `timeout` in all.
@@ -44,6 +46,7 @@ pub async fn dial(endpoint: &Endpoint, timeout: Duration, preserve_case: bool) -
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
     stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
     Ok(stream)
 }
 

@@ -27,8 +27,8 @@ pub async fn handle(client: Arc<Client>, mut request: Request<Incoming>) -> Resp
     let head = client.heads.take();
     let gateway = &client.worker.gateway;
     let snapshot = gateway.snapshot();
-    let upgrade =
-        upgrade_of(request.method(), request.headers()).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    let upgrade = upgrade_of(request.version(), request.method(), request.headers());
+    let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     let (parts, body) = request.into_parts();
     let record = Record::begin(&client, snapshot.clone(), &parts, head.exchange);
     match head.refusal {

@@ -40,6 +40,27 @@ pub struct FromUpstream {
 struct Idle {
     timeout: Duration,
     sleep: Pin<Box<Sleep>>,
+    /// The upstream was asked and has nothing yet. A client that does not read is not the upstream's silence.
+    waiting: bool,
+}
+
+impl Idle {
+    fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            sleep: Box::pin(sleep(timeout)),
+            waiting: false,
+        }
+    }
+
+    /// The upstream has nothing: ready when that has lasted too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waiting {
+            self.waiting = true;
+            self.sleep.as_mut().reset(Instant::now() + self.timeout);
+        }
+        self.sleep.as_mut().poll(cx)
+    }
 }
 
 /// The place in an upstream that a request holds, and its connection.
@@ -106,10 +127,7 @@ impl FromUpstream {
     /// `idle_timeout` zero: it may be silent for as long as it likes.
     #[must_use]
     pub fn new(body: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
-        let idle = (!idle_timeout.is_zero()).then(|| Idle {
-            timeout: idle_timeout,
-            sleep: Box::pin(sleep(idle_timeout)),
-        });
+        let idle = (!idle_timeout.is_zero()).then(|| Idle::new(idle_timeout));
         Self {
             body,
             lease,
@@ -123,12 +141,11 @@ impl FromUpstream {
             let Some(idle) = &mut self.idle else {
                 return Poll::Pending;
             };
-            ready!(idle.sleep.as_mut().poll(cx));
+            ready!(idle.poll(cx));
             return Poll::Ready(Some(Err(StreamFault::Silent)));
         };
         if let Some(idle) = &mut self.idle {
-            let deadline = Instant::now() + idle.timeout;
-            idle.sleep.as_mut().reset(deadline);
+            idle.waiting = false;
         }
         self.ended = frame.is_none();
         Poll::Ready(frame.map(|frame| frame.map_err(StreamFault::Upstream)))
@@ -174,5 +191,27 @@ impl Body for ResponseBody {
             Source::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Source::Upstream(body) => body.body.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn is_silent(idle: &mut Idle) -> bool {
+        std::future::poll_fn(|cx| Poll::Ready(idle.poll(cx).is_ready())).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_time_that_the_upstream_was_waited_for_is_its_silence() {
+        let second = Duration::from_secs(1);
+        let mut idle = Idle::new(5 * second);
+        // The client reads nothing for a while.
+        tokio::time::advance(10 * second).await;
+        assert!(!is_silent(&mut idle).await);
+        tokio::time::advance(4 * second).await;
+        assert!(!is_silent(&mut idle).await);
+        tokio::time::advance(2 * second).await;
+        assert!(is_silent(&mut idle).await);
     }
 }

@@ -184,6 +184,11 @@ impl Gateway {
     }
 
     fn refresh(&self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
+        for old in previous.into_iter().flat_map(|previous| &previous.keys) {
+            if !snapshot.keys.iter().any(|keys| Arc::ptr_eq(keys, old)) {
+                old.retire();
+            }
+        }
         for keys in &snapshot.keys {
             let running = previous.is_some_and(|old| old.keys.iter().any(|other| Arc::ptr_eq(other, keys)));
             if !running {

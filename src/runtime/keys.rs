@@ -4,7 +4,7 @@
 //! (401). An unknown key id buys one fetch for all who wait, at most one in [`REFETCH_PAUSE`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -44,6 +44,8 @@ pub struct Keys {
     /// An unknown key id asks the refresher for a fetch.
     wanted: Notify,
     born_ns: u64,
+    /// No config in force has them any more; requests and tunnels of an older one may.
+    retired: AtomicBool,
     refetches: DefaultDirectRateLimiter,
     last_error: ArcSwap<String>,
 }
@@ -138,6 +140,7 @@ impl Keys {
             fetching: Mutex::new(false),
             wanted: Notify::new(),
             born_ns: clock.monotonic_ns(),
+            retired: AtomicBool::new(false),
             refetches: RateLimiter::direct(pause),
             last_error: ArcSwap::default(),
         }
@@ -155,6 +158,17 @@ impl Keys {
         self.live
             .store(Arc::new(Live::with(live.keys.clone(), live.digest, confirmed_ns)));
         self.fetches.send_replace(*old.fetches.borrow());
+    }
+
+    /// A successor has their name, and their metrics: they are fetched no more.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they are to be kept fresh.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        !self.retired.load(Ordering::Relaxed)
     }
 
     /// What these keys are of.

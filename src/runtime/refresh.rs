@@ -24,7 +24,7 @@ pub async fn refresh(keys: Weak<Keys>) {
     let client = keys.upgrade().and_then(|keys| client(keys.spec().request_timeout).ok());
     let mut failures: u32 = 0;
     let mut file = None;
-    while let Some(live) = keys.upgrade() {
+    while let Some(live) = in_force(&keys) {
         let pause = match &live.spec().source {
             KeySource::None => return,
             KeySource::File(path) => {
@@ -62,11 +62,16 @@ pub async fn fetch_once(url: &str, timeout: Duration) -> Result<Vec<u8>, String>
     fetch(Some(&client), url).await.map(|document| document.body)
 }
 
+/// A WebSocket keeps the snapshot that let it in, and so its keys, for days; that alone is no reason to fetch.
+fn in_force(keys: &Weak<Keys>) -> Option<Arc<Keys>> {
+    keys.upgrade().filter(|keys| keys.is_in_force())
+}
+
 /// Sleeps in short steps, so that a dropped issuer does not linger, or until an unknown key id asks for a fetch.
 async fn wait(keys: &Weak<Keys>, pause: Duration) {
     let deadline = tokio::time::Instant::now() + pause;
     while tokio::time::Instant::now() < deadline {
-        let Some(live) = keys.upgrade() else { return };
+        let Some(live) = in_force(keys) else { return };
         live.measure();
         let step = deadline.min(tokio::time::Instant::now() + Duration::from_secs(1));
         tokio::select! {

@@ -224,6 +224,18 @@ async fn r30_only_a_get_without_a_body_to_websocket_asks_the_upstream_for_an_upg
 }
 
 #[tokio::test]
+async fn r30_a_client_of_http_1_0_gets_no_tunnel() {
+    let upstream = Upstream::conversing(echo).await;
+    let gateway = open_to(&upstream).start().await;
+    let mut client = gateway.client().await;
+    client
+        .write(b"GET / HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    let _ = client.head().await;
+    assert!(upstream.last().lacks("upgrade"), "{:?}", upstream.last());
+}
+
+#[tokio::test]
 async fn r30_names_in_connection_and_upgrade_are_of_any_case() {
     let upstream = Upstream::conversing(echo).await;
     let gateway = open_to(&upstream).start().await;

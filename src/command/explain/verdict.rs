@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
 use http::header::{self, HeaderName};
+use http::{HeaderValue, Version};
 
 use crate::compile::Compiled;
 use crate::config::model::{Config, HeaderCase, Listener};
@@ -218,7 +218,7 @@ impl Gateway<'_> {
             secret_allowed: policy.secret_allowed_from(facts.origin.client),
             secure: false,
             request_id: own_id.unwrap_or(&new_id),
-            upgrade: upgrade_of(&request.method, &request.headers),
+            upgrade: upgrade_of(Version::HTTP_11, &request.method, &request.headers),
         };
         policy
             .headers
