@@ -10,6 +10,7 @@ mod answers;
 mod drain;
 mod faults;
 mod corpus;
+mod explain;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
 mod limits;
