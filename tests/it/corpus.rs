@@ -64,7 +64,7 @@ async fn agree(name: &str) {
     }
     assert!(
         wrong.is_empty(),
-        "{} of {}:\n{}",
+        "{} differences in {} cases:\n{}",
         wrong.len(),
         corpus.cases.len(),
         wrong.join("\n")

@@ -7,10 +7,10 @@
 #![allow(unreachable_pub)]
 
 mod answers;
-mod drain;
-mod faults;
 mod corpus;
+mod drain;
 mod explain;
+mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
 mod limits;
