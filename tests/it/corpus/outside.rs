@@ -129,7 +129,12 @@ pub async fn send(gateway: &Gateway, corpus: &Corpus, case: &Case) -> Said {
 
 /// A client whose connections come from the case's peer.
 async fn client_at(case: &Case, to: SocketAddr) -> Client {
+    if case.from.is_none() {
+        return Client::of(to).await;
+    }
+    // A port that is chosen before the other side is known must be free of every other: old connections may keep it.
     let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
     socket.bind(SocketAddr::new(case.peer(), 0)).unwrap();
     let stream = soon("a connection", socket.connect(to))
         .await
