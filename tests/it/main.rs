@@ -8,7 +8,9 @@
 
 mod answers;
 mod commands;
+mod corpus;
 mod drain;
+mod explain;
 mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;

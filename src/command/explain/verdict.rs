@@ -81,6 +81,9 @@ impl Gateway<'_> {
         let case = match judge::open(policy, &facts, &DryMeter) {
             Ok(case) => case,
             Err(refused) => {
+                if refused.route.is_none() {
+                    (report.route, report.path, report.mode) = (None, None, None);
+                }
                 if let Some(route) = refused.route {
                     report.chain = route
                         .chain
@@ -235,7 +238,10 @@ impl Gateway<'_> {
             }
         }
         if request.chunked {
-            lines.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
+            lines.push((
+                self.spelled(request, &header::TRANSFER_ENCODING, 0),
+                "chunked".to_owned(),
+            ));
         }
         Some(Sent {
             name: upstream.name.to_string(),
