@@ -1,5 +1,6 @@
 //! Keeps issuers' keys fresh, on the control runtime: one task an issuer, which ends with the last snapshot that knows it.
 
+use std::error::Error as _;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub async fn refresh(keys: Weak<Keys>) {
 /// # Errors
 /// Why it could not be had.
 pub async fn fetch_once(url: &str, timeout: Duration) -> Result<Vec<u8>, String> {
-    let client = client(timeout).map_err(|error| chain(&error))?;
+    let client = client(timeout).map_err(reason)?;
     fetch(Some(&client), url).await.map(|document| document.body)
 }
 
@@ -127,7 +128,7 @@ fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
 /// Fetches a JWKS, bounded in time and size.
 async fn fetch(client: Option<&reqwest::Client>, url: &str) -> Result<Document, String> {
     let client = client.ok_or("no HTTP client could be made")?;
-    let mut response = client.get(url).send().await.map_err(|error| chain(&error))?;
+    let mut response = client.get(url).send().await.map_err(reason)?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(format!("the issuer answered {}", response.status()));
     }
@@ -136,7 +137,7 @@ async fn fetch(client: Option<&reqwest::Client>, url: &str) -> Result<Document, 
         .get(http::header::CACHE_CONTROL)
         .and_then(|value| max_age(value.to_str().ok()?));
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| chain(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(reason)? {
         if body.len() + chunk.len() > MAX_DOCUMENT {
             return Err("the JWKS is larger than 1 MiB".to_owned());
         }
@@ -153,8 +154,10 @@ fn max_age(value: &str) -> Option<Duration> {
     seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
 }
 
-/// An error with its causes, which is where the reason is.
-fn chain(error: &dyn std::error::Error) -> String {
+/// Why a fetch failed: the error with its causes, which is where the reason is, and without the URL, whose query may hold a key
+/// of ours (hardening r12). The issuer's name tells which it was.
+fn reason(error: reqwest::Error) -> String {
+    let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
