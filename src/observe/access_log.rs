@@ -25,7 +25,7 @@ pub struct AccessLine<'a> {
     pub listener: &'a str,
     /// `HTTP/1.1`.
     pub protocol: &'a str,
-    /// The authority that the client named, as it came.
+    /// The authority that the client named, as it came; not if it holds a password (RFC 3986 §3.2.1).
     pub host: Option<&'a [u8]>,
     /// The route's name.
     pub route: Option<&'a str>,

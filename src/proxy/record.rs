@@ -261,7 +261,11 @@ impl Record {
             request_id: self.request_id.to_str().unwrap_or_default(),
             listener: &self.client.admitted.listener.config.name,
             protocol: protocol(self.version),
-            host: self.host.as_ref().map(HeaderValue::as_bytes),
+            host: self
+                .host
+                .as_ref()
+                .map(HeaderValue::as_bytes)
+                .filter(|host| !host.contains(&b'@')),
             route: route.map(|route| &*route.name),
             method: Some(self.method.as_str()),
             path: Some(self.target.path().as_bytes()),
