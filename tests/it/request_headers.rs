@@ -865,7 +865,7 @@ mod hop_by_hop {
     }
 
     #[tokio::test]
-    async fn te_trailers_is_issued_again_and_declared_trailers_pass() {
+    async fn te_trailers_is_issued_again_and_no_other_coding_is_asked_for() {
         let echo = Upstream::echo().await;
         let gateway = open(&echo).await;
         served(
