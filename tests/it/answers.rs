@@ -398,6 +398,35 @@ auth = "none"
     }
 
     #[tokio::test]
+    async fn r41_a_route_covers_all_of_its_paths_whatever_the_upstream_would_guard_itself() {
+        let (echo, issuer) = (Upstream::echo().await, Issuer::start().await);
+        let mlflow = "[[routes]]\nname = \"mlflow\"\npaths = [\"/mlflow/*\"]\nupstream = \"echo\"\nauth = \"jwt\"";
+        let gateway = Gateway::with(mlflow)
+            .upstream("echo", &echo)
+            .issuer("main", &issuer)
+            .start()
+            .await;
+        for path in [
+            "",
+            "/",
+            "/a",
+            "/a/b/",
+            "/ajax-api/2.0/x",
+            "/static-files/x.js",
+            "/%61",
+            "?x",
+            "/graphql",
+            "/;a",
+        ] {
+            for method in ["GET", "HEAD", "OPTIONS", "POST", "TRACE", "BREW"] {
+                let response = gateway.send(&Request::new(method, &format!("/mlflow{path}"))).await;
+                assert_eq!(status(&response), 401, "{method} {path}");
+            }
+        }
+        assert_eq!(echo.count(), 0);
+    }
+
+    #[tokio::test]
     async fn r10_no_look_alike_of_a_health_check_opens_a_door() {
         let echo = Upstream::echo().await;
         let issuer = Issuer::start().await;

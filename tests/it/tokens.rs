@@ -473,7 +473,7 @@ mod keys {
     }
 
     #[tokio::test]
-    async fn an_unknown_key_id_buys_one_fetch_for_all_who_wait() {
+    async fn r24_an_unknown_key_id_buys_one_fetch_for_all_who_wait() {
         let (echo, issuer) = (Upstream::echo().await, Issuer::start().await);
         let gateway = house(&echo).issuer("main", &issuer).start().await;
         assert_eq!(issuer.fetches(), 1);
@@ -500,7 +500,7 @@ mod keys {
     }
 
     #[tokio::test]
-    async fn r07_r24_a_fetch_that_fails_ends_all_who_wait_and_poisons_nobody() {
+    async fn r07_a_fetch_that_fails_ends_all_who_wait_and_poisons_nobody() {
         let (echo, issuer) = (Upstream::echo().await, Issuer::start().await);
         let gateway = house(&echo).issuer("main", &issuer).start().await;
         let good = issuer.token();
