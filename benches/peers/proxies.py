@@ -41,7 +41,9 @@ ROWS = (
     Row("Envoy", "envoy", ("plain",)),
     Row("Envoy, JWT cache on", "envoy", ("auth", "fresh"), {"JWT_CACHE": JWT_CACHE}),
     Row("Envoy, JWT cache off", "envoy", ("auth", "fresh"), {"JWT_CACHE": ""}),
-    Row("gateway", "gateway", ("plain", "auth", "fresh")),
+    Row("gateway", "gateway", ("plain", "auth", "fresh"), {"HEADER_CASE": "preserve"}),
+    # As HAProxy and Envoy do: they write header names in lower case.
+    Row("gateway, lower case", "gateway", ("plain", "auth", "fresh"), {"HEADER_CASE": "lower"}),
 )
 
 

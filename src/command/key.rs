@@ -17,7 +17,7 @@ pub(super) enum Command {
     /// Make a random key, and show it once with the lines to paste into gateway.toml.
     New {
         /// What the key begins with; list it in `api_keys.prefixes`.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "hok_live_")]
         prefix: String,
     },
     /// Hash a key read from standard input; one trailing newline is dropped.

@@ -1,4 +1,4 @@
-//! The config that is shipped must hold: it is the first that people read, and copy.
+//! What the whole config must fulfil, and the config that is shipped: it is the first that people read, and copy.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use crate::config::{Environment, Problems, load_text};
 
 const SHIPPED: &str = include_str!("../../gateway.toml");
 
-fn problems(environment: &Environment) -> String {
-    let loaded = match load_text(Path::new("gateway.toml"), SHIPPED, environment) {
+fn problems(text: &str, environment: &Environment) -> String {
+    let loaded = match load_text(Path::new("gateway.toml"), text, environment) {
         Ok(loaded) => loaded,
         Err(errors) => return errors.to_string(),
     };
@@ -19,19 +19,157 @@ fn problems(environment: &Environment) -> String {
     }
 }
 
+/// A config that holds, with one route `a` that ends in these lines.
+fn with_route(lines: &str) -> String {
+    format!(
+        r#"
+        [[listeners]]
+        name = "public"
+        address = "127.0.0.1:0"
+        [issuers.main]
+        jwks_url = "http://auth.example/jwks.json"
+        [api_keys]
+        prefixes = ["hok_"]
+        [internal]
+        keys = ["0123456789abcdef"]
+        [limits.slow]
+        rate = "5/min"
+        [upstreams.app]
+        urls = ["http://127.0.0.1:1"]
+        [[routes]]
+        name = "a"
+        upstream = "app"
+        {lines}
+        "#
+    )
+}
+
 #[test]
 fn the_shipped_config_compiles_with_the_secrets_that_it_names() {
     let environment = Environment::from([
         ("INTERNAL_API_KEY", "0123456789abcdef0123456789abcdef"),
         ("LLM_PROXY_KEY", "0123456789abcdef"),
     ]);
-    assert_eq!(problems(&environment), "");
+    assert_eq!(problems(SHIPPED, &environment), "");
 }
 
 #[test]
 fn r27_the_shipped_config_has_no_secret_of_its_own() {
-    let problems = problems(&Environment::default());
+    let problems = problems(SHIPPED, &Environment::default());
     for name in ["INTERNAL_API_KEY", "LLM_PROXY_KEY"] {
         assert!(problems.contains(name), "{problems}");
     }
+}
+
+#[test]
+fn a_route_that_holds_has_no_problems() {
+    let text =
+        with_route("paths = [\"/x/{org}/*\"]\nauth = \"hybrid\"\nrequire = { claims = { org = \"{path.org}\" } }");
+    assert_eq!(problems(&text, &Environment::default()), "");
+}
+
+#[test]
+fn r18_what_a_route_names_must_be_there_and_what_it_asks_must_be_possible() {
+    for (lines, key, says) in [
+        (
+            "paths = [\"/\"]\nauth = \"jwt\"\nlimits = [\"fast\"]",
+            "routes.a.limits[0]",
+            "there are: slow",
+        ),
+        (
+            "paths = [\"/\"]\nauth = \"jwt\"\nlimits = [\"slow\", \"slow\"]",
+            "routes.a.limits[1]",
+            "twice",
+        ),
+        (
+            "paths = [\"/\"]\nauth = \"jwt\"\nissuers = [\"other\"]",
+            "routes.a.issuers[0]",
+            "there are: main",
+        ),
+        (
+            "paths = [\"/\"]\nauth = \"jwt\"\nlisteners = [\"x\"]",
+            "routes.a.listeners[0]",
+            "there are: public",
+        ),
+        (
+            "paths = [\"x\"]\nauth = \"jwt\"",
+            "routes.a.paths[0]",
+            "must begin with \"/\"",
+        ),
+        (
+            "paths = [\"/x*\"]\nauth = \"jwt\"",
+            "routes.a.paths[0]",
+            "only as its last segment",
+        ),
+        (
+            "paths = [\"/\"]\nauth = \"jwt\"\nhosts = [\"a.example:80\"]",
+            "routes.a.hosts[0]",
+            "without a port",
+        ),
+        (
+            "paths = [\"/\"]\nauth = \"none\"\nrequire = { roles_any = [\"admin\"] }",
+            "routes.a.require",
+            "never hold",
+        ),
+        (
+            "paths = [\"/\"]\nauth = \"jwt\"\nrequire = { permissions_any = [\"a.*\"] }",
+            "routes.a.require",
+            "wildcard",
+        ),
+        (
+            "paths = [\"/\"]\nauth = \"jwt\"\nrequire = { scopes_all = ['a\"b'] }",
+            "routes.a.require",
+            "no scope",
+        ),
+        (
+            "paths = [\"/\"]\nauth = \"jwt\"\nrequire = { claims = { o = \"{org}\" } }",
+            "routes.a.require.claims.o",
+            "{org}",
+        ),
+        (
+            "paths = [\"/\", \"/\"]\nauth = \"jwt\"",
+            "routes.a.paths",
+            "cannot be told apart",
+        ),
+        (
+            "paths = [\"/\"]\nauth = \"jwt\"\nset_headers = { X-A = \"\\u0007\" }",
+            "routes.a.set_headers.X-A",
+            "a header's value",
+        ),
+    ] {
+        let told = problems(&with_route(lines), &Environment::default());
+        assert!(
+            told.contains(&format!("{key}: ")) && told.contains(says),
+            "{lines}\n{told}"
+        );
+    }
+}
+
+#[test]
+fn a_mode_without_what_it_needs_is_refused() {
+    let bare = "[[listeners]]\nname = \"p\"\n[upstreams.app]\nurls = [\"http://127.0.0.1:1\"]\n[[routes]]\nname = \"a\"\n\
+                paths = [\"/\"]\nupstream = \"app\"\nauth = \"hybrid\"";
+    let told = problems(bare, &Environment::default());
+    for section in ["[issuers.NAME]", "[api_keys]", "[internal]"] {
+        assert!(told.contains(section), "{told}");
+    }
+}
+
+#[test]
+fn keys_from_authorization_need_a_prefix_and_no_key_is_the_internal_caller() {
+    let text = with_route("paths = [\"/\"]\nauth = \"api_key\"");
+    let unmarked = text.replace("prefixes = [\"hok_\"]", "sources = [\"bearer\"]");
+    let told = problems(&unmarked, &Environment::default());
+    assert!(told.contains("api_keys.prefixes: needs a prefix"), "{told}");
+    let hash = "ab".repeat(32);
+    let keys = format!("[[api_keys.keys]]\nid = \"k\"\nhash = \"sha256:{hash}\"\nuser = \"system\"\n[internal]");
+    let told = problems(&text.replace("[internal]", &keys), &Environment::default());
+    assert!(
+        told.contains("api_keys.keys.k.user: is the internal callers' own name"),
+        "{told}"
+    );
+    let twice = keys.replace("\"system\"", "\"a\"").replace("[internal]", "")
+        + &keys.replace("\"system\"", "\"b\"").replace("\"k\"", "\"l\"");
+    let told = problems(&text.replace("[internal]", &twice), &Environment::default());
+    assert!(told.contains("one key cannot be two callers"), "{told}");
 }

@@ -94,10 +94,10 @@ impl AccessLine<'_> {
         let mut line = Line::begin(out, format, self.time_ms, level);
         line.message("request");
         line.text("request_id", self.request_id);
-        line.text("listener", self.listener);
-        line.text("protocol", self.protocol);
+        line.word("listener", self.listener);
+        line.word("protocol", self.protocol);
         line.optional("host", self.host);
-        line.optional("route", self.route);
+        line.optional_word("route", self.route);
         line.optional("method", self.method);
         line.optional("path", self.path);
         line.integer("status", self.status.as_u16());
@@ -110,25 +110,25 @@ impl AccessLine<'_> {
         if let Some(address) = self.client_ip {
             line.address("client_ip", address);
         }
-        line.optional("auth_mode", self.auth_mode);
-        line.optional("auth_method", self.auth_method.map(AuthMethod::name));
-        line.optional("decision", self.decision.map(Decision::name));
-        line.optional("reason", self.reason);
+        line.optional_word("auth_mode", self.auth_mode);
+        line.optional_word("auth_method", self.auth_method.map(AuthMethod::name));
+        line.optional_word("decision", self.decision.map(Decision::name));
+        line.optional_word("reason", self.reason);
         line.optional("detail", self.detail);
         line.optional("arm", self.arm);
         line.optional("user_id", self.user_id);
         line.optional("acting_for", self.acting_for);
         line.optional("client_id", self.client_id);
         line.optional("key_id", self.key_id);
-        line.optional("issuer", self.issuer);
+        line.optional_word("issuer", self.issuer);
         line.optional("tenant", self.tenant);
         line.texts("scope", self.scopes.iter().map(HeaderText::as_str));
-        line.optional("limit", self.limit);
-        line.optional("upstream", self.upstream);
+        line.optional_word("limit", self.limit);
+        line.optional_word("upstream", self.upstream);
         line.optional("endpoint", self.endpoint);
         line.optional("trace_id", self.trace_id);
         line.optional("user_agent", self.user_agent);
-        line.text("service", "gateway");
+        line.word("service", "gateway");
         line.end();
     }
 }

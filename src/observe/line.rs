@@ -63,6 +63,31 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// A word of the gateway's own, or of the config: letters, digits, `-_.:/,` only, so that there is nothing to escape.
+    pub(super) fn word(&mut self, key: &'static str, word: &str) {
+        debug_assert!(
+            word.bytes()
+                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=')),
+            "{word}"
+        );
+        self.key(key);
+        match self.format {
+            Format::Json => {
+                self.out.push(b'"');
+                self.out.extend_from_slice(word.as_bytes());
+                self.out.push(b'"');
+            }
+            Format::Text => self.out.extend_from_slice(word.as_bytes()),
+        }
+    }
+
+    /// A word, if there is one.
+    pub(super) fn optional_word(&mut self, key: &'static str, word: Option<&str>) {
+        if let Some(word) = word {
+            self.word(key, word);
+        }
+    }
+
     /// A text of any bytes.
     pub(super) fn text(&mut self, key: &'static str, value: impl AsRef<[u8]>) {
         let value = value.as_ref();

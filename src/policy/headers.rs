@@ -6,20 +6,18 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use http::HeaderMap;
 use http::header::{self, Entry, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use super::address::{Believed, Origin, X_FORWARDED_FOR, X_REAL_IP};
+use super::hop_by_hop::{HOP_BY_HOP, remove_nominated, wants_trailers};
 use super::identity::{AuthMethod, Identity, IdentityHeaders};
 
 /// `X-Forwarded-Proto`.
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `X-Forwarded-Host`.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Headers that the gateway writes on a usual request: room for them is made once.
 const MOST_WRITTEN: usize = 8;
@@ -138,15 +136,7 @@ impl HeaderRules {
         for name in [header::FORWARDED, X_REAL_IP] {
             rules.add(&name, Fate::Forwarding);
         }
-        for name in [
-            header::CONNECTION,
-            header::TE,
-            header::TRANSFER_ENCODING,
-            header::UPGRADE,
-            KEEP_ALIVE,
-            PROXY_CONNECTION,
-            HTTP2_SETTINGS,
-        ] {
+        for name in HOP_BY_HOP {
             rules.add(&name, Fate::HopByHop);
         }
         rules
@@ -290,35 +280,6 @@ fn length_bit(name: &str) -> u32 {
     u32::try_from(name.len()).unwrap_or(63).min(63)
 }
 
-/// Takes off what `Connection` names.
-fn remove_nominated(headers: &mut HeaderMap) {
-    let mut nominated: SmallVec<[HeaderName; 4]> = SmallVec::new();
-    for value in headers.get_all(header::CONNECTION) {
-        let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        for name in names {
-            // What every client sends needs no look-up: these go anyway. Host is for every recipient and no option (RFC 9110
-            // §7.6.1); it is judged, so it stays (hardening r04).
-            let usual: [&[u8]; 3] = [b"keep-alive", b"close", b"host"];
-            if usual.iter().any(|usual| name.eq_ignore_ascii_case(usual)) {
-                continue;
-            }
-            nominated.extend(HeaderName::from_bytes(name));
-        }
-    }
-    for name in nominated {
-        headers.remove(name);
-    }
-}
-
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(header::TE).iter().any(|value| {
-        let codings = value.as_bytes().split(|byte| *byte == b',');
-        codings
-            .into_iter()
-            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    })
-}
-
 fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>) {
     let told = (hop.believed == Believed::XForwardedFor)
         .then(|| forwarded_chain(headers, hop.origin.peer))
@@ -365,52 +326,6 @@ fn forwarded_chain(headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
 #[must_use]
 pub fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-}
-
-/// The protocol to upgrade to, when the request is a sound upgrade: GET, HTTP/1.1, no body, `Connection: upgrade` and one
-/// protocol. Any other is forwarded as a plain request, and `h2c` never passes (hardening r30).
-#[must_use]
-pub fn upgrade_of(version: Version, method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut protocols = headers.get_all(header::UPGRADE).iter();
-    let protocol = protocols.next().filter(|_| protocols.next().is_none())?;
-    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
-        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    let nominated = headers.get_all(header::CONNECTION).iter().any(|value| {
-        let mut names = value.as_bytes().split(|byte| *byte == b',');
-        names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    });
-    let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-    (version == Version::HTTP_11 && *method == Method::GET && !has_body && nominated && websocket)
-        .then(|| protocol.clone())
-}
-
-/// Takes hop-by-hop headers off a response; a 101 keeps its `Upgrade` and says `Connection: upgrade` (hardening r35).
-pub fn strip_response(headers: &mut HeaderMap, status: StatusCode) {
-    let upgrade = (status == StatusCode::SWITCHING_PROTOCOLS)
-        .then(|| headers.get(header::UPGRADE).cloned())
-        .flatten();
-    let is_for_this_hop = |name: &&HeaderName| {
-        [
-            header::CONNECTION,
-            header::TRANSFER_ENCODING,
-            header::UPGRADE,
-            header::TE,
-            KEEP_ALIVE,
-            PROXY_CONNECTION,
-        ]
-        .contains(*name)
-    };
-    let gone: SmallVec<[HeaderName; 4]> = headers.keys().filter(is_for_this_hop).cloned().collect();
-    if gone.contains(&header::CONNECTION) {
-        remove_nominated(headers);
-    }
-    for name in gone {
-        headers.remove(name);
-    }
-    if let Some(protocol) = upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, protocol);
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod denial;
 pub mod digest;
 pub mod facts;
 pub mod headers;
+pub mod hop_by_hop;
 pub mod identity;
 pub mod judge;
 pub mod limit;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::config::model::{Endpoint as Url, HeaderCase};
-use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO, strip_response};
+use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
 use crate::runtime::request_body::{BodyFault, Progress, RequestBody};
 use crate::runtime::snapshot::Snapshot;
@@ -24,14 +24,10 @@ use super::tunnel::Tunnel;
 
 /// A request that may go.
 pub struct Outgoing {
-    /// Its head, as the client sent it.
-    pub parts: Parts,
-    /// Its body.
-    pub body: Incoming,
+    /// As the client sent it.
+    pub request: Request<Incoming>,
     /// The protocol to upgrade to, and the client's side of it.
     pub upgrade: Option<(HeaderValue, OnUpgrade)>,
-    /// Whether the client may present the legacy secret.
-    pub secret_allowed: bool,
 }
 
 /// Forwards a permitted request, and gives the head of its answer.
@@ -43,7 +39,7 @@ pub async fn forward(
     snapshot: &Snapshot,
     record: &mut Record,
     permit: Permit<'_>,
-    outgoing: Outgoing,
+    outgoing: Box<Outgoing>,
 ) -> Result<Answer, ForwardError> {
     let route = permit.route();
     let upstream = snapshot
@@ -51,41 +47,20 @@ pub async fn forward(
         .get(route.upstream)
         .ok_or(ForwardError::Unreachable)?;
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
-    let Outgoing {
-        mut parts,
-        body,
-        upgrade,
-        secret_allowed,
-    } = outgoing;
-    let (body, progress) = RequestBody::of(body, route.max_body);
-    record.progress.clone_from(&progress);
+    let Outgoing { request, upgrade } = *outgoing;
     let (protocol, client_side) = upgrade.unzip();
-    let hop = Hop {
-        origin: &record.origin,
-        peer: &client.peer_value,
-        believed: snapshot.policy.believed(client.admitted.listener.index),
-        secret_allowed,
-        secure: false,
-        request_id: &record.request_id,
-        upgrade: protocol,
-    };
-    snapshot
-        .policy
-        .headers
-        .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
-    body.frame(&mut parts.headers);
-    let public = Public::of(record, &parts.headers);
-    parts.uri = origin_form(&parts.uri);
-    parts.version = http::Version::HTTP_11;
+    let request = for_upstream(client, snapshot, record, &permit, protocol, request);
+    let public = Public::of(record, request.headers());
+    let progress = record.progress.clone();
     let sending = Sending {
         place: &mut place,
         worker: client.worker.index,
         preserve_case: snapshot.config.server.header_case == HeaderCase::Preserve,
-        own_host: !route.headers.keeps_host(&parts.headers),
+        own_host: !route.headers.keeps_host(request.headers()),
         response_timeout: route.response_timeout,
         progress: progress.as_deref(),
     };
-    let answered = sending.send(Request::from_parts(parts, body)).await;
+    let answered = sending.send(request).await;
     record.sent_to(upstream, place.endpoint_place());
     record.waited();
     let (mut response, connection) = answered.map_err(|error| blame_client(error, progress.as_deref()))?;
@@ -111,6 +86,38 @@ pub async fn forward(
         head,
         body: AnswerBody::Stream(stream),
     })
+}
+
+/// The client's request as the upstream is to get it.
+fn for_upstream(
+    client: &Client,
+    snapshot: &Snapshot,
+    record: &mut Record,
+    permit: &Permit<'_>,
+    upgrade: Option<HeaderValue>,
+    request: Request<Incoming>,
+) -> Box<Request<RequestBody>> {
+    let route = permit.route();
+    let hop = Hop {
+        origin: &record.origin,
+        peer: &client.peer_value,
+        believed: snapshot.policy.believed(client.admitted.listener.index),
+        secret_allowed: snapshot.policy.secret_allowed_from(record.origin.client),
+        secure: false,
+        request_id: &record.request_id,
+        upgrade,
+    };
+    let (mut parts, body) = request.into_parts();
+    let (body, progress) = RequestBody::of(body, route.max_body);
+    snapshot
+        .policy
+        .headers
+        .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
+    record.progress = progress;
+    body.frame(&mut parts.headers);
+    parts.uri = origin_form(&parts.uri);
+    parts.version = http::Version::HTTP_11;
+    Box::new(Request::from_parts(parts, body))
 }
 
 /// RFC 9112 §6.1, §6.3: `Content-Length` beside `Transfer-Encoding` is how responses are smuggled, and of a coding but `chunked`,

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
-use crate::policy::headers::upgrade_of;
+use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge;
 use crate::policy::verdict::{Allowances, Effect, Verdict};
 use crate::runtime::evidence;
@@ -29,11 +27,12 @@ pub async fn handle(client: Arc<Client>, mut request: Request<Incoming>) -> Resp
     let snapshot = gateway.snapshot();
     let upgrade = upgrade_of(request.version(), request.method(), request.headers());
     let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
-    let (parts, body) = request.into_parts();
-    let record = Record::begin(&client, snapshot.clone(), &parts, head.exchange);
+    // One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.
+    let outgoing = Box::new(Outgoing { request, upgrade });
+    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, head.exchange);
     match head.refusal {
         Some(refusal) => respond::denial(record, refused_by_guard(refusal), None, &Allowances::new()),
-        None => judge_and_answer(&client, &snapshot, record, parts, body, upgrade).await,
+        None => judge_and_answer(&client, &snapshot, record, outgoing).await,
     }
 }
 
@@ -41,12 +40,10 @@ async fn judge_and_answer(
     client: &Arc<Client>,
     snapshot: &Arc<Snapshot>,
     mut record: Box<Record>,
-    parts: Parts,
-    body: Incoming,
-    upgrade: Option<(HeaderValue, OnUpgrade)>,
+    outgoing: Box<Outgoing>,
 ) -> Response<ResponseBody> {
     // The head is kept whole until the verdict: facts borrow it, and nothing is taken off before it was judged.
-    let facts = match facts(client, &record, &parts.method, &parts.uri, &parts.headers) {
+    let facts = match facts(client, &record, &outgoing.request) {
         Ok(facts) => facts,
         Err(denial) => return respond::denial(record, denial, None, &Allowances::new()),
     };
@@ -64,30 +61,17 @@ async fn judge_and_answer(
         Effect::Denial(denial) => return respond::denial(record, denial, Some(route), &allowances),
         Effect::Permit(permit) => permit,
     };
-    let secret_allowed = snapshot.policy.secret_allowed_from(record.origin.client);
-    let outgoing = Outgoing {
-        parts,
-        body,
-        upgrade,
-        secret_allowed,
-    };
     match forward::forward(client, snapshot, &mut record, permit, outgoing).await {
         Ok(answer) => respond::forwarded(record, answer, route, &allowances),
         Err(error) => respond::failure(record, error, route, &allowances),
     }
 }
 
-fn facts<'r>(
-    client: &Client,
-    record: &Record,
-    method: &'r Method,
-    target: &'r Uri,
-    headers: &'r HeaderMap,
-) -> Result<Facts<'r>, Denial> {
+fn facts<'r>(client: &Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {
     Facts::read(
-        method,
-        target,
-        headers,
+        request.method(),
+        request.uri(),
+        request.headers(),
         record.origin,
         client.admitted.listener.index,
         record.now,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderName;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
 
 use crate::observe::Decision;
 use crate::observe::access_log::AccessLine;
@@ -83,7 +83,12 @@ pub struct Record {
 impl Record {
     /// Begins with what the head says.
     #[must_use]
-    pub fn begin(client: &Arc<Client>, snapshot: Arc<Snapshot>, parts: &Parts, exchange: Exchange) -> Box<Self> {
+    pub fn begin(
+        client: &Arc<Client>,
+        snapshot: Arc<Snapshot>,
+        request: &Request<Incoming>,
+        exchange: Exchange,
+    ) -> Box<Self> {
         let gateway = &client.worker.gateway;
         let listener = client.admitted.listener.index;
         let trust = snapshot.policy.listeners.get(listener).map(|(trust, _)| trust);
@@ -93,7 +98,7 @@ impl Record {
             peer_trusted: false,
             client: peer,
         };
-        let origin = trust.map_or(stranger, |trust| trust.origin(peer, &parts.headers));
+        let origin = trust.map_or(stranger, |trust| trust.origin(peer, request.headers()));
         let log = &snapshot.config.log;
         gateway.metrics.requests_in_flight.inc();
         let began_ms = gateway.clock.unix_ms();
@@ -105,18 +110,18 @@ impl Record {
             },
             began_ms,
             origin,
-            request_id: id_of(&snapshot, parts),
+            request_id: id_of(&snapshot, request),
             bytes_out: 0,
             progress: None,
             tunnel_in: 0,
-            untrusted_forwarding: !origin.peer_trusted && says_where_from(&parts.headers),
-            method: parts.method.clone(),
-            target: parts.uri.clone(),
-            version: parts.version,
-            host: parts.headers.get(header::HOST).cloned(),
+            untrusted_forwarding: !origin.peer_trusted && says_where_from(request.headers()),
+            method: request.method().clone(),
+            target: request.uri().clone(),
+            version: request.version(),
+            host: request.headers().get(header::HOST).cloned(),
             user_agent: log
                 .user_agent
-                .then(|| parts.headers.get(header::USER_AGENT).cloned())
+                .then(|| request.headers().get(header::USER_AGENT).cloned())
                 .flatten(),
             status: client_closed_request(),
             route: None,
@@ -320,8 +325,8 @@ fn seconds(ns: u64) -> f64 {
 }
 
 /// A client's own id is kept when it is one and sound; else it is a UUIDv7 (RFC 9562), which sorts by time.
-fn id_of(snapshot: &Snapshot, parts: &Parts) -> HeaderValue {
-    if let Some(id) = request_id::of_client(snapshot.policy.headers.request_id.as_ref(), &parts.headers) {
+fn id_of(snapshot: &Snapshot, request: &Request<Incoming>) -> HeaderValue {
+    if let Some(id) = request_id::of_client(snapshot.policy.headers.request_id.as_ref(), request.headers()) {
         return id.clone();
     }
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];

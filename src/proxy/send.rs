@@ -35,7 +35,7 @@ impl Sending<'_> {
     /// How the last attempt failed.
     pub async fn send(
         self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
     ) -> Result<(Response<Incoming>, Connection), ForwardError> {
         let upstream = self.place.upstream().clone();
         let repeatable = is_idempotent(request.method()) && self.progress.is_none();
@@ -50,7 +50,8 @@ impl Sending<'_> {
             let reused = kept.is_some();
             let connected = match kept {
                 Some(connection) => Ok(connection),
-                None => dial(endpoint, upstream.spec.config.connect_timeout, self.preserve_case).await,
+                // Boxed: rare, and large enough to double what every idle connection of a client costs.
+                None => Box::pin(dial(endpoint, upstream.spec.config.connect_timeout, self.preserve_case)).await,
             };
             let mut connection = match connected {
                 Ok(connection) => connection,
@@ -69,10 +70,11 @@ impl Sending<'_> {
                 request.headers_mut().insert(header::HOST, endpoint.authority.clone());
             }
             let spare = (repeatable && (reused || retries > 0)).then(|| copy_of(&request));
-            request = match self.exchange(&mut connection, &upstream, request).await {
+            let response = connection.try_send_request(*request);
+            request = match self.answered(&upstream, response).await {
                 Ok(response) => return Ok((response, connection)),
                 Err(Failed::Timeout(error)) => return Err(error),
-                Err(Failed::Unsent(unsent)) => *unsent,
+                Err(Failed::Unsent(unsent)) => unsent,
                 Err(Failed::Broken) => spare.ok_or(ForwardError::BadGateway)?,
             };
             // A kept connection that the other side closed in this very moment is nobody's failure, and costs no retry; its
@@ -85,22 +87,22 @@ impl Sending<'_> {
         }
     }
 
-    async fn exchange(
+    /// Waits for the head of the response, as long as the route allows.
+    async fn answered(
         &self,
-        connection: &mut Connection,
         upstream: &Upstream,
-        request: Request<RequestBody>,
+        response: impl Future<Output = Result<Response<Incoming>, Unanswered>>,
     ) -> Result<Response<Incoming>, Failed> {
-        let response = connection.try_send_request(request);
         let sent = match self.progress {
             None if self.response_timeout.is_zero() => response.await,
             None => tokio::time::timeout(self.response_timeout, response)
                 .await
                 .map_err(|_| Failed::Timeout(ForwardError::Timeout))?,
+            // Boxed: only requests with a body are watched, and every connection would pay for it.
             Some(progress) => tokio::select! {
                 biased;
                 response = response => response,
-                error = self.watch(upstream, progress) => return Err(Failed::Timeout(error)),
+                error = Box::pin(self.watch(upstream, progress)) => return Err(Failed::Timeout(error)),
             },
         };
         sent.map_err(|mut error| match error.take_message() {
@@ -135,6 +137,9 @@ impl Sending<'_> {
     }
 }
 
+/// hyper's word for a request that got no response, with the request itself if it was not sent.
+type Unanswered = hyper::client::conn::TrySendError<Request<RequestBody>>;
+
 /// How an attempt failed.
 enum Failed {
     /// Nothing was written: the request is as it was.
@@ -159,13 +164,13 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// The same request once more; it has no body.
-fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
+fn copy_of(request: &Request<RequestBody>) -> Box<Request<RequestBody>> {
     let mut copy = Request::new(RequestBody::Empty);
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
     copy.extensions_mut().clone_from(request.extensions());
-    copy
+    Box::new(copy)
 }
 
 #[cfg(test)]

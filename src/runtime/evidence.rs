@@ -62,7 +62,7 @@ async fn verified(
         }
         Judged::Fetch(fault) => {
             metrics.jwks_cache_misses.inc();
-            if !keys.fetched_again(fault, seen).await {
+            if !Box::pin(keys.fetched_again(fault, seen)).await {
                 return Err(fault);
             }
             match keys.judge(token, &parsed) {

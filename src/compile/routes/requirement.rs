@@ -19,6 +19,19 @@ impl Compiling<'_, '_> {
             .map(String::as_str)
             .collect();
         scopes.dedup();
+        // RFC 6749 §3.3: a challenge names them within quotes, joined by spaces.
+        let is_scope = |scope: &&str| {
+            !scope.is_empty()
+                && scope
+                    .bytes()
+                    .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+        };
+        if let Some(bad) = scopes.iter().find(|scope| !is_scope(scope)) {
+            self.problem(
+                key,
+                format!("requires {bad:?}, which is no scope: visible ASCII without space, quote or backslash"),
+            );
+        }
         let mut claims = Vec::new();
         for (path, rule) in &written.claims {
             let rule = match segment_name(rule) {

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
+use http::{Method, StatusCode, Version};
+
 use super::*;
+use crate::policy::hop_by_hop::{strip_response, upgrade_of};
 use crate::policy::identity::{CallerKeys, HeaderText};
 
 fn rules() -> HeaderRules {

@@ -43,7 +43,7 @@ fn sending<'p>(place: &'p mut InFlight, own_host: bool) -> Sending<'p> {
 
 async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(Response<Incoming>, Connection), ForwardError> {
     let mut place = upstream.enter().unwrap();
-    sending(&mut place, true).send(get(path)).await
+    sending(&mut place, true).send(Box::new(get(path))).await
 }
 
 fn get(path: &str) -> Request<RequestBody> {
@@ -125,7 +125,7 @@ async fn a_get_keeps_its_chunked_body() {
             let mut place = upstream.enter().unwrap();
             let mut sending = sending(&mut place, true);
             sending.progress = progress.as_deref();
-            let sent = sending.send(request.map(|_| body)).await;
+            let sent = sending.send(Box::new(request.map(|_| body))).await;
             sent.map(|(answer, _)| answer.map(|_| String::new()))
                 .map_err(|_| std::fmt::Error)
         }
