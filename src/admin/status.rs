@@ -22,7 +22,7 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
         "requests_in_flight": gateway.metrics.requests_in_flight.get(),
         "routes": snapshot.policy.routes.iter().map(|route| json!({
             "name": &*route.name,
-            "auth": &*route.mode,
+            "auth": &*route.auth.name,
             "upstream": snapshot.upstreams.get(route.upstream).map(|upstream| upstream.spec.name.to_string()),
         })).collect::<Vec<Value>>(),
         "issuers": snapshot.keys.iter().map(|keys| issuer(keys)).collect::<Vec<Value>>(),

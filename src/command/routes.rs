@@ -100,7 +100,7 @@ impl Row {
             },
             auth: Auth {
                 configured: written.auth.to_string(),
-                effective: route.mode.to_string(),
+                effective: route.auth.name.to_string(),
                 shadow: written.shadow.as_ref().map(ToString::to_string),
                 canary: written
                     .canary

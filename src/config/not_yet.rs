@@ -57,8 +57,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         let key = |key| format!("routes.{}.{key}", route.name);
         later(matches!(route.action, Action::Respond { .. }), key("respond"));
         later(matches!(route.action, Action::Redirect { .. }), key("redirect"));
-        later(route.shadow.is_some(), key("shadow"));
-        later(route.canary.is_some(), key("canary"));
         later(route.token_sources.iter().any(is_not_header), key("token_sources"));
         later(route.cors.is_some(), key("cors"));
         later(!route.strip_prefix.is_empty(), key("strip_prefix"));

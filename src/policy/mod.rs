@@ -6,6 +6,7 @@
 pub mod address;
 pub mod authn;
 pub mod authz;
+pub mod canary;
 pub mod credential;
 pub mod denial;
 pub mod digest;
@@ -15,10 +16,13 @@ pub mod hop_by_hop;
 pub mod identity;
 pub mod judge;
 pub mod limit;
+pub mod mode;
+pub mod opinion;
 pub mod path;
 pub mod pattern;
 pub mod request_id;
 pub mod route;
+pub mod shadow;
 pub mod token;
 pub mod verdict;
 

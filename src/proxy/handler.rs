@@ -10,8 +10,8 @@ use crate::policy::facts::Facts;
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge;
 use crate::policy::verdict::{Allowances, Effect, Verdict};
-use crate::runtime::evidence;
 use crate::runtime::snapshot::Snapshot;
+use crate::runtime::{evidence, shadow};
 
 use super::connection::Client;
 use super::forward::{self, Outgoing};
@@ -49,13 +49,20 @@ async fn judge_and_answer(
     };
     let case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
         Ok(case) => case,
-        Err(refused) => return respond::denial(record, refused.denial, refused.route, &refused.allowances),
+        Err(refused) => {
+            record.arm = refused.arm;
+            return respond::denial(record, refused.denial, refused.route, &refused.allowances);
+        }
     };
     let route = case.route;
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
+    let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let verdict = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
     record.judged(route, &verdict);
+    if let Some(shadowed) = shadowed {
+        record.shadowed(route, &facts, &verdict, &shadowed);
+    }
     let Verdict { allowances, effect, .. } = verdict;
     let permit = match effect {
         Effect::Denial(denial) => return respond::denial(record, denial, Some(route), &allowances),

@@ -11,5 +11,6 @@ pub mod meters;
 pub mod refresh;
 pub mod reload;
 pub mod request_body;
+pub mod shadow;
 pub mod snapshot;
 pub mod upstream;

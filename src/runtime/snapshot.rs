@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::compile::Compiled;
 use crate::config::model::Config;
-use crate::observe::metrics::{Metrics, RouteMetrics};
+use crate::observe::metrics::{CanaryMetrics, Metrics, RouteMetrics};
 use crate::policy::Policy;
 
 use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
+use super::shadow::Shadow;
 use super::upstream::{Upstream, name_of};
 
 /// A config in force.
@@ -29,6 +30,10 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
+    /// By route that has one.
+    pub shadows: Vec<Option<Shadow>>,
+    /// By route that has one.
+    pub canaries: Vec<Option<CanaryMetrics>>,
 }
 
 impl Snapshot {
@@ -74,12 +79,23 @@ impl Snapshot {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)
         });
+        let shadows = compiled.policy.routes.iter().map(|route| {
+            let shadow = route.shadow.as_ref()?;
+            let metrics = metrics.shadow(&route.name, &route.enforced_methods(), &shadow.chain);
+            Some(Shadow::new(metrics))
+        });
+        let canaries = compiled.policy.routes.iter().map(|route| {
+            let canary = route.canary.as_ref();
+            canary.map(|_| metrics.canary(&route.name))
+        });
         Self {
             generation: previous.map_or(1, |old| old.generation + 1),
             keys: keys.collect(),
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
             routes: routes.collect(),
+            shadows: shadows.collect(),
+            canaries: canaries.collect(),
             policy: compiled.policy,
             config,
         }

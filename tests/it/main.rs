@@ -16,6 +16,7 @@ mod faults;
 mod harness;
 mod limits;
 mod logs_and_metrics;
+mod migration;
 mod reload;
 mod request_headers;
 mod response_headers;
