@@ -11,6 +11,7 @@ use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
 use super::shadow::Shadow;
+use super::store::Store;
 use super::upstream::{Upstream, name_of};
 
 /// A config in force.
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub meters: Meters,
     /// By place in the routes' `upstream`.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What gateways share.
+    pub store: Option<Arc<Store>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
     /// By route that has one.
@@ -75,6 +78,11 @@ impl Snapshot {
                 Arc::new(Upstream::new(spec, metrics, workers))
             })
         });
+        let store = compiled.store.map(|spec| {
+            let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
+            same.cloned()
+                .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
+        });
         let routes = config.routes.iter().map(|route| {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)
@@ -93,6 +101,7 @@ impl Snapshot {
             keys: keys.collect(),
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
+            store,
             routes: routes.collect(),
             shadows: shadows.collect(),
             canaries: canaries.collect(),

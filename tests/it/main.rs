@@ -20,6 +20,7 @@ mod migration;
 mod reload;
 mod request_headers;
 mod response_headers;
+mod store;
 mod streams;
 mod tokens;
 mod upgrades;
