@@ -558,7 +558,7 @@ async fn draining_still_answers_the_first_request_of_a_connection_that_was_just_
     rig.waits();
     rig.heads.drain();
     rig.waits();
-    tokio::time::advance(super::FIRST_BYTE_TIME).await;
+    advance(FIRST_BYTE_TIME).await;
     rig.ends();
 }
 
