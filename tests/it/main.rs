@@ -22,5 +22,6 @@ mod request_headers;
 mod response_headers;
 mod store;
 mod streams;
+mod takeover;
 mod tokens;
 mod upgrades;
