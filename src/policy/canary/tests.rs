@@ -1,3 +1,5 @@
+//! Who is on which side of a canary: shares, stickiness, and that every gateway agrees.
+
 use std::net::IpAddr;
 
 use base64::Engine as _;

@@ -1,3 +1,5 @@
+//! Differences between two judgements, each kind once.
+
 use std::sync::Arc;
 
 use super::*;
