@@ -21,5 +21,6 @@ mod request_headers;
 mod response_headers;
 mod store;
 mod streams;
+mod takeover;
 mod tokens;
 mod upgrades;
