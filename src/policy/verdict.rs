@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::canary::Arm;
 use super::denial::{Code, Denial};
 use super::identity::{AuthMethod, Identity};
-use super::limit::{Left, Limit, Plan};
+use super::limit::{Charge, Left, Limit, Plan};
 use super::mode::Mode;
 use super::route::Route;
 
@@ -28,7 +28,7 @@ pub struct Verdict<'a> {
     pub permitted: Option<bool>,
     /// Why the mode itself refused, before failures, bodies and limits were counted; `None`: it did not.
     pub unfit: Option<Code>,
-    /// What is left of each limit that counted the request.
+    /// What is left of each limit that counted the request; of a refused one, the limits that refused it.
     pub allowances: Allowances<'a>,
     /// What happens now.
     pub effect: Effect<'a>,
@@ -41,11 +41,13 @@ pub type Allowances<'a> = SmallVec<[Allowance<'a>; 2]>;
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance<'a> {
     /// The limit.
-    pub limit: &'a Limit,
+    pub limit: &'a Arc<Limit>,
     /// The plan of this caller.
     pub plan: &'a Plan,
     /// What is left.
     pub left: Left,
+    /// Where the request was counted; `None`: this limit refused it.
+    pub charge: Option<Charge>,
 }
 
 /// Allow or deny.

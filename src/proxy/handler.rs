@@ -65,7 +65,8 @@ async fn judge_and_answer(
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
     let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
-    let verdict = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
+    let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
+    let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
     record.judged(route, &verdict);
     if let Some(shadowed) = shadowed {
         record.shadowed(route, &facts, &verdict, &shadowed);
