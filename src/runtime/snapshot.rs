@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::compile::Compiled;
+use crate::compile::{Compiled, ModeInForce};
 use crate::config::model::Config;
 use crate::observe::metrics::{CanaryMetrics, Metrics, RouteMetrics};
 use crate::policy::Policy;
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub store: Option<Arc<Store>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
+    /// By route: the mode in force, and why.
+    pub modes: Vec<ModeInForce>,
     /// By route that has one.
     pub shadows: Vec<Option<Shadow>>,
     /// By route that has one.
@@ -105,6 +107,7 @@ impl Snapshot {
             routes: routes.collect(),
             shadows: shadows.collect(),
             canaries: canaries.collect(),
+            modes: compiled.modes,
             policy: compiled.policy,
             config,
         }

@@ -35,8 +35,9 @@ impl Compiling<'_, '_> {
             auth: self.mode("auth", &written.auth, jwt),
             // It opens nothing and shuts nobody out, and says when the way back is clear.
             shadow: written.shadow.as_ref().map(|mode| self.mode("shadow", mode, true)),
+            // `gateway mode` means everybody, also when it takes back what a canary tries.
             canary: canary
-                .filter(|canary| jwt || !canary.auth.chain.contains(&model::AuthMethod::Jwt))
+                .filter(|canary| !written.overridden && (jwt ||  !canary.auth.chain.contains(&model::AuthMethod::Jwt)))
                 .map(|canary| Canary::new(self.mode("canary.auth", &canary.auth, jwt), canary.percent)),
         }
     }
