@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::observe::metrics::CanaryMetrics;
+use crate::policy::canary::Arm;
 use crate::policy::route::Route;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::keys::Keys;

@@ -90,7 +90,11 @@ fn set(
     if shared {
         let after = fits(path, Environment::of_process().with_shared(changed.clone()))?;
         let effective = |route: &String| Some((route.clone(), of(&loaded.config, &after, route)?.effective.clone()));
-        return Ok(shared::set(compiled, &changed, &routes.iter().filter_map(effective).collect()));
+        return Ok(shared::set(
+            compiled,
+            &changed,
+            &routes.iter().filter_map(effective).collect(),
+        ));
     }
     let file = &loaded.config.server.overrides_file;
     let mut overrides = overrides_file::read(file).map_err(Refusal)?;
@@ -153,7 +157,12 @@ fn with_jwt(config: &Config, mode: &str) -> Vec<String> {
         let canary = route.canary.as_ref().is_some_and(|canary| jwt(&canary.auth.chain));
         jwt(&route.auth.chain) || jwt(&route.auth_in_file.chain) || (back && canary)
     };
-    config.routes.iter().filter(takes).map(|route| route.name.clone()).collect()
+    config
+        .routes
+        .iter()
+        .filter(takes)
+        .map(|route| route.name.clone())
+        .collect()
 }
 
 fn reset(path: &Path, route: Option<&str>, shared: bool) -> ExitCode {

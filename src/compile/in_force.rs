@@ -63,7 +63,8 @@ impl ModeInForce {
     /// Of each route, in their order.
     pub(super) fn of_all(config: &Config, sources: &Sources, routes: &[Compiled]) -> Vec<Self> {
         let both = config.routes.iter().zip(routes);
-        both.map(|(written, route)| Self::of(config, sources, written, route)).collect()
+        both.map(|(written, route)| Self::of(config, sources, written, route))
+            .collect()
     }
 
     fn of(config: &Config, sources: &Sources, written: &Route, route: &Compiled) -> Self {
@@ -78,7 +79,11 @@ impl ModeInForce {
         Self {
             configured: written.auth_in_file.to_string(),
             effective: route.auth.name.to_string(),
-            by: if switched_off { DecidedBy::UseJwtAuth } else { DecidedBy::of(&source) },
+            by: if switched_off {
+                DecidedBy::UseJwtAuth
+            } else {
+                DecidedBy::of(&source)
+            },
             at: source.to_string(),
             shadow: route.shadow.as_ref().map(|mode| mode.name.to_string()),
             canary: written.canary.as_ref().map(|canary| {

@@ -65,7 +65,8 @@ impl Watch {
     }
 
     fn reload(&mut self, gateway: &Gateway, must: bool) {
-        let environment = Environment::of_process().with_shared(gateway.shared_modes.current());
+        let shared = gateway.shared_modes.read();
+        let environment = Environment::of_process().with_shared(shared.modes.clone());
         let outcome = load(&self.path, &environment).and_then(|loaded| {
             let fresh = Self::new(self.path.clone(), &loaded);
             for (route, why) in &loaded.ignored_modes {
@@ -77,6 +78,7 @@ impl Watch {
         match outcome {
             Ok(fresh) => {
                 *self = fresh;
+                gateway.shared_modes.applied(&shared);
                 gateway.reloaded(None);
                 tracing::info!(generation = gateway.snapshot().generation, "config reloaded");
             }

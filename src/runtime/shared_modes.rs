@@ -1,8 +1,9 @@
 //! Modes that gateways share through the store: watched, applied as a reload, and reported back, so that whoever changes one can
 //! wait until every gateway has it.
 //!
-//! In the store are two hashes: `modes`, route → mode, and `gateways`, a gateway's id → its [`Report`]. A store that is away
-//! changes nothing: what was last read stays in force.
+//! In the store are two hashes, `modes`, route → mode, and `gateways`, a gateway's id → its [`Report`], and `modes-revision`, a word
+//! that is another after each change, by which a report is known to be of after it. A store that is away changes nothing: what was
+//! last read stays in force.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use super::store::{Store, StoreError};
 
 /// The hash of modes, after the store's prefix.
 pub const MODES: &str = "modes";
+/// What names the state of the modes, after the store's prefix.
+pub const REVISION: &str = "modes-revision";
 /// The hash of gateways' reports, after the store's prefix.
 pub const GATEWAYS: &str = "gateways";
 
@@ -40,6 +43,8 @@ pub struct Report {
     pub name: String,
     /// When it said so, in milliseconds since the Unix epoch by the store's clock.
     pub seen_ms: u64,
+    /// The modes that it has applied, as the store named them.
+    pub revision: String,
     /// Route → what is in force.
     pub modes: BTreeMap<String, Reported>,
 }
@@ -53,18 +58,33 @@ pub struct Reported {
     pub by: String,
 }
 
-/// The shared modes as they were last read.
+/// The shared modes as they were last read, and whether they are in force.
 #[derive(Debug, Default)]
 pub struct SharedModes {
-    current: ArcSwap<Modes>,
+    read: ArcSwap<Read>,
+    /// The revision that is in force.
+    applied: ArcSwap<String>,
     changed: Notify,
 }
 
-impl SharedModes {
+/// What was read in one look.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Read {
     /// To be loaded with.
+    pub modes: Modes,
+    revision: String,
+}
+
+impl SharedModes {
+    /// The last look.
     #[must_use]
-    pub fn current(&self) -> Modes {
-        Modes::clone(&self.current.load())
+    pub fn read(&self) -> Arc<Read> {
+        self.read.load_full()
+    }
+
+    /// A config was loaded with these, and is in force.
+    pub fn applied(&self, read: &Read) {
+        self.applied.store(Arc::new(read.revision.clone()));
     }
 
     /// Waits until they are others.
@@ -72,11 +92,18 @@ impl SharedModes {
         self.changed.notified().await;
     }
 
-    fn set(&self, modes: Modes) {
-        if **self.current.load() != modes {
-            self.current.store(Arc::new(modes));
-            self.changed.notify_one();
+    fn set(&self, read: Read) {
+        let before = self.read.load();
+        if **before == read {
+            return;
         }
+        let is_in_force = **self.applied.load() == before.revision;
+        if before.modes != read.modes {
+            self.changed.notify_one();
+        } else if is_in_force {
+            self.applied(&read);
+        }
+        self.read.store(Arc::new(read));
     }
 }
 
@@ -92,10 +119,10 @@ pub async fn keep(gateway: Arc<Gateway>) {
         }
         let snapshot = gateway.snapshot();
         match &snapshot.store {
-            None => gateway.shared_modes.set(Modes::new()),
+            None => gateway.shared_modes.set(Read::default()),
             // One that is known to be away is not asked: each question would count as an error of somebody's request.
             Some(store) if store.is_up() => {
-                let exchanged = exchange(&gateway, store, &snapshot, &id, &name, rounds).await;
+                let exchanged = exchange(&gateway, store, &id, &name, rounds).await;
                 if let Err(error) = exchanged {
                     tracing::debug!(error = ?error, "shared modes could not be read");
                 }
@@ -109,21 +136,20 @@ pub async fn keep(gateway: Arc<Gateway>) {
     }
 }
 
-async fn exchange(
-    gateway: &Gateway,
-    store: &Store,
-    snapshot: &Snapshot,
-    id: &str,
-    name: &str,
-    rounds: u32,
-) -> Result<(), StoreError> {
+async fn exchange(gateway: &Gateway, store: &Store, id: &str, name: &str, rounds: u32) -> Result<(), StoreError> {
+    // The revision first: what is read after it is as new at least.
+    let revision: Option<String> = ask(store, cmd("GET").arg(store.key(REVISION))).await?;
     let modes: Modes = ask(store, cmd("HGETALL").arg(store.key(MODES))).await?;
-    gateway.shared_modes.set(modes);
+    gateway.shared_modes.set(Read {
+        modes,
+        revision: revision.unwrap_or_default(),
+    });
     let time: (u64, u64) = ask(store, &mut cmd("TIME")).await?;
     let report = Report {
         name: name.to_owned(),
         seen_ms: ms(time),
-        modes: modes_of(snapshot),
+        revision: gateway.shared_modes.applied.load().to_string(),
+        modes: modes_of(&gateway.snapshot()),
     };
     let report = serde_json::to_string(&report).unwrap_or_default();
     let _: u64 = ask(store, cmd("HSET").arg(store.key(GATEWAYS)).arg(id).arg(report)).await?;
@@ -170,5 +196,9 @@ fn modes_of(snapshot: &Snapshot) -> BTreeMap<String, Reported> {
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
-    if name.is_empty() { "gateway".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "gateway".to_owned()
+    } else {
+        name.to_owned()
+    }
 }

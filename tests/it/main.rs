@@ -17,6 +17,7 @@ mod harness;
 mod limits;
 mod logs_and_metrics;
 mod migration;
+mod mode;
 mod reload;
 mod request_headers;
 mod response_headers;

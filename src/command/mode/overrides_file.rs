@@ -21,15 +21,18 @@ pub(super) fn read(file: &Path) -> Result<Modes, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Modes::new()),
         Err(error) => return Err(format!("{}: {error}", file.display())),
     };
-    let wrong = || format!("{}: is no overrides file: [routes.NAME] with auth = \"MODE\"", file.display());
+    let wrong = || {
+        format!(
+            "{}: is no overrides file: [routes.NAME] with auth = \"MODE\"",
+            file.display()
+        )
+    };
     let table: toml::Table = text.parse().map_err(|_| wrong())?;
     let Some(routes) = table.get("routes") else {
         return Ok(Modes::new());
     };
     let mode = |(name, keys): (&String, &toml::Value)| Some((name.clone(), joined(keys.get("auth")?)?));
-    let modes: Option<Modes> = routes
-        .as_table()
-        .and_then(|routes| routes.iter().map(mode).collect());
+    let modes: Option<Modes> = routes.as_table().and_then(|routes| routes.iter().map(mode).collect());
     modes.ok_or_else(wrong)
 }
 

@@ -9,7 +9,7 @@ use redis::{Cmd, FromRedisValue, cmd};
 use crate::command::{exit, failed};
 use crate::compile::{Compiled, DecidedBy, StoreSpec};
 use crate::config::Modes;
-use crate::runtime::shared_modes::{ALIVE_MS, GATEWAYS, MODES, Report, Reported, ms};
+use crate::runtime::shared_modes::{ALIVE_MS, GATEWAYS, MODES, REVISION, Report, Reported, ms};
 use crate::runtime::store::{Link, StoreError, within};
 
 /// How long the gateways have.
@@ -31,8 +31,11 @@ struct Shared<'s> {
 pub(super) fn set(compiled: &Compiled, modes: &Modes, effective: &BTreeMap<String, String>) -> ExitCode {
     with(compiled, async |mut shared| {
         for (route, mode) in modes {
-            let _: u64 = shared.ask(cmd("HSET").arg(shared.key(MODES)).arg(route).arg(mode)).await?;
+            let _: u64 = shared
+                .ask(cmd("HSET").arg(shared.key(MODES)).arg(route).arg(mode))
+                .await?;
         }
+        shared.is_another().await?;
         let done = |route: &str, reported: &Reported| effective.get(route).is_some_and(|mode| *mode == reported.mode);
         let routes: Vec<&str> = modes.keys().map(String::as_str).collect();
         shared.wait(&routes, done).await
@@ -49,13 +52,19 @@ pub(super) fn reset(compiled: &Compiled, route: Option<&str>) -> ExitCode {
             .filter(|name| route.is_none_or(|route| route == *name))
             .collect();
         if routes.is_empty() {
-            println!("no mode is shared{}", route.map(|route| format!(" for {route}")).unwrap_or_default());
+            println!(
+                "no mode is shared{}",
+                route.map(|route| format!(" for {route}")).unwrap_or_default()
+            );
             return Ok(ExitCode::SUCCESS);
         }
         for route in &routes {
             let _: u64 = shared.ask(cmd("HDEL").arg(shared.key(MODES)).arg(route)).await?;
         }
-        shared.wait(&routes, |_, reported| reported.by != DecidedBy::Shared.name()).await
+        shared.is_another().await?;
+        shared
+            .wait(&routes, |_, reported| reported.by != DecidedBy::Shared.name())
+            .await
     })
 }
 
@@ -71,8 +80,18 @@ pub(super) fn list(compiled: &Compiled) -> ExitCode {
         }
         for report in shared.gateways().await?.values() {
             let ours = report.modes.iter().filter(|(route, _)| modes.contains_key(*route));
-            let said: Vec<String> = ours.map(|(route, reported)| format!("{route} {}", reported.mode)).collect();
-            println!("gateway {}: {}", report.name, if said.is_empty() { "-".to_owned() } else { said.join(", ") });
+            let said: Vec<String> = ours
+                .map(|(route, reported)| format!("{route} {}", reported.mode))
+                .collect();
+            println!(
+                "gateway {}: {}",
+                report.name,
+                if said.is_empty() {
+                    "-".to_owned()
+                } else {
+                    said.join(", ")
+                }
+            );
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -103,6 +122,12 @@ impl Shared<'_> {
         within(ANSWER, command.query_async(&mut self.link)).await
     }
 
+    /// Names the new state of the modes, so that reports of before are told from reports of after.
+    async fn is_another(&mut self) -> Result<(), StoreError> {
+        let name = uuid::Uuid::now_v7().to_string();
+        self.ask(cmd("SET").arg(self.key(REVISION)).arg(name)).await
+    }
+
     /// Gateways that are there, by their ids.
     async fn gateways(&mut self) -> Result<BTreeMap<String, Report>, StoreError> {
         let reports: BTreeMap<String, String> = self.ask(cmd("HGETALL").arg(self.key(GATEWAYS))).await?;
@@ -119,13 +144,14 @@ impl Shared<'_> {
         let began = tokio::time::Instant::now();
         let mut told = Vec::new();
         loop {
+            let revision: String = self.ask(cmd("GET").arg(self.key(REVISION))).await?;
             let gateways = self.gateways().await?;
             let lacking = |report: &Report| -> Vec<String> {
                 let lacks = |route: &&&str| !report.modes.get(**route).is_some_and(|reported| done(route, reported));
                 routes.iter().filter(lacks).map(|route| (*route).to_owned()).collect()
             };
             for (id, report) in &gateways {
-                if !told.contains(id) && lacking(report).is_empty() {
+                if !told.contains(id) && report.revision == revision && lacking(report).is_empty() {
                     println!("{}: in force after {:.1} s", report.name, began.elapsed().as_secs_f64());
                     told.push(id.clone());
                 }
@@ -145,7 +171,12 @@ impl Shared<'_> {
                             None => format!("it has no route {route}"),
                         })
                         .collect();
-                    eprintln!("{}: not in force after {} s: {}", report.name, PATIENCE.as_secs(), why.join(", "));
+                    eprintln!(
+                        "{}: not in force after {} s: {}",
+                        report.name,
+                        PATIENCE.as_secs(),
+                        why.join(", ")
+                    );
                 }
                 return Ok(ExitCode::from(exit::FAILED));
             }

@@ -37,7 +37,7 @@ impl Compiling<'_, '_> {
             shadow: written.shadow.as_ref().map(|mode| self.mode("shadow", mode, true)),
             // `gateway mode` means everybody, also when it takes back what a canary tries.
             canary: canary
-                .filter(|canary| !written.overridden && (jwt ||  !canary.auth.chain.contains(&model::AuthMethod::Jwt)))
+                .filter(|canary| !written.overridden && (jwt || !canary.auth.chain.contains(&model::AuthMethod::Jwt)))
                 .map(|canary| Canary::new(self.mode("canary.auth", &canary.auth, jwt), canary.percent)),
         }
     }

@@ -49,7 +49,8 @@ impl Methods {
     /// Why nothing but the file may put this chain in the place of `in_file`.
     fn objections(&self, chain: &[AuthMethod], in_file: &[AuthMethod]) -> Vec<String> {
         let added = chain.iter().filter(|method| !in_file.contains(method));
-        let objection = |method: &AuthMethod| match (method, self.lacks(*method)) {
+        let objection = |method: &AuthMethod| {
+            match (method, self.lacks(*method)) {
             (AuthMethod::None, _) => Some(
                 "`none` is not in the file here; no override, variable or reference can open a route, only the file itself"
                     .to_owned(),
@@ -58,6 +59,7 @@ impl Methods {
                 "there is no {section} to judge by; write that section, or use another mode"
             )),
             (_, None) => None,
+        }
         };
         added.filter_map(objection).collect()
     }
