@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod gateway;
 mod issuer;
+mod redis;
 mod upstream;
 
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ pub use client::{Client, Request, Response, refused};
 pub use clock::Clock;
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
+pub use redis::Redis;
 pub use upstream::{Conversation, Gate, Received, Upstream};
 
 /// How long anything may take before the test has failed. Far above what it takes, for the machine may be busy.
