@@ -174,10 +174,10 @@ mod rotated {
             clients.push(gateway.client().await);
         }
         let mut tokens: Vec<String> = Vec::new();
-        for now in 0..34 {
+        for (now, key) in keys.iter().enumerate().take(34) {
             publish(now);
             let claims = json!({ "iat": clock.now(), "exp": clock.now() + LIFETIME as i64, "jti": now.to_string() });
-            tokens.push(keys[now].sign(&issuer.claims_with(claims)));
+            tokens.push(key.sign(&issuer.claims_with(claims)));
             // Each token until the second before its last.
             let live: Vec<String> = tokens.iter().rev().take(LIFETIME - 1).cloned().collect();
             let mut sending = JoinSet::new();
