@@ -20,5 +20,6 @@ mod reload;
 mod request_headers;
 mod response_headers;
 mod streams;
+mod tls;
 mod tokens;
 mod upgrades;

@@ -119,11 +119,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
     }
     for (key, on) in [
         ("listeners.public.proxy_protocol", "proxy_protocol = true"),
-        (
-            "listeners.public.certificates",
-            "certificates = [{ cert = 'a', key = 'b' }]",
-        ),
-        ("listeners.public.client_auth", "client_auth = { ca = 'a' }"),
         ("routes.chat.respond", "respond = { body = 'ok' }"),
         ("routes.chat.redirect", "redirect = { to = 'https://{host}{uri}' }"),
     ] {

@@ -6,6 +6,7 @@
 mod client;
 mod gateway;
 mod issuer;
+pub mod tls;
 mod upstream;
 
 use std::time::{Duration, Instant};
