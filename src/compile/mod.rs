@@ -6,6 +6,7 @@ mod identity;
 mod issuers;
 mod limits;
 mod routes;
+mod store;
 mod tls;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
 pub use routes::Names;
+pub use store::{Servers, StoreSpec};
 pub use tls::ServerTls;
 
 /// A compiled config: the judgement, and what it needs around it.
@@ -41,6 +43,8 @@ pub struct Compiled {
     pub upstreams: Vec<UpstreamSpec>,
     /// By listener; `None`: it is plain.
     pub tls: Vec<Option<ServerTls>>,
+    /// What gateways share.
+    pub store: Option<StoreSpec>,
 }
 
 /// An issuer, and where its keys come from. Equal specs keep their keys and verified tokens across a reload.
@@ -152,6 +156,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
             .iter()
             .map(|listener| tls::of_listener(listener, problems)))
         .collect(),
+        store: store::store(config.redis.as_ref(), problems),
     };
     (problems.count() == before).then_some(compiled)
 }

@@ -16,6 +16,7 @@ use crate::observe::metrics::Refused;
 use crate::runtime::gateway::Phase;
 
 use super::connection::{self, Tls};
+use super::head_guard::FIRST_BYTE_TIME;
 use super::peeked::Peeked;
 use super::worker::{Admitted, Worker};
 
@@ -48,15 +49,19 @@ async fn serve_tls(worker: Arc<Worker>, admitted: Admitted, tls: ServerTls, stre
     }
 }
 
-/// Waits for the client's first byte, within `header_timeout`; one that says nothing is closed without a word, and costs no more
-/// than its socket until then.
+/// Waits for the client's first byte, within `header_timeout`, when the gateway drains for less: its client was told that it is
+/// connected, and is about to ask. One that says nothing is closed without a word, and costs no more than its socket until then.
 async fn speaks(worker: &Worker, admitted: &Admitted, stream: &mut Peeked) -> bool {
     let patience = admitted.listener.config.header_timeout;
     let first = stream.look(|seen| (!seen.is_empty()).then_some(()));
+    let drained = async {
+        worker.gateway.reached(Phase::Draining).await;
+        tokio::time::sleep(FIRST_BYTE_TIME).await;
+    };
     tokio::select! {
         biased;
         spoken = timeout(patience, first) => matches!(spoken, Ok(Ok(()))),
-        () = worker.gateway.reached(Phase::Draining) => false,
+        () = drained => false,
     }
 }
 

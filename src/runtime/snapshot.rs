@@ -10,6 +10,7 @@ use crate::policy::Policy;
 use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
+use super::store::Store;
 use super::upstream::{Upstream, name_of};
 
 /// A config in force.
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub meters: Meters,
     /// By place in the routes' `upstream`.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What gateways share.
+    pub store: Option<Arc<Store>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
     /// By listener; `None`: it is plain.
@@ -77,6 +80,11 @@ impl Snapshot {
             let old = previous.and_then(|old| old.tls.get(place));
             old.filter(|old| **old == tls).cloned().unwrap_or(tls)
         });
+        let store = compiled.store.map(|spec| {
+            let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
+            same.cloned()
+                .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
+        });
         let routes = config.routes.iter().map(|route| {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)
@@ -87,6 +95,7 @@ impl Snapshot {
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
             tls: tls.collect(),
+            store,
             routes: routes.collect(),
             policy: compiled.policy,
             config,
