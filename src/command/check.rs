@@ -1,22 +1,80 @@
-//! `gateway check`: everything that is wrong with the config, one a line.
+//! `gateway check`: everything that is wrong with the config, one a line; with `--audit` what it leaves open though nothing is wrong;
+//! with `--schema` the shape of a config, for editors.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::compiled;
+use clap::Args;
 
-/// 0, or 3 with the errors on standard error.
-pub(super) fn run(config: &Path) -> ExitCode {
-    match compiled(config) {
-        Ok((_, compiled)) => {
-            let routes = compiled.policy.routes.len();
-            println!(
-                "{}: valid, {routes} route{}",
-                config.display(),
-                if routes == 1 { "" } else { "s" }
-            );
-            ExitCode::SUCCESS
-        }
-        Err(code) => code,
+use crate::config::{Source, schema};
+use crate::runtime::clock::Clock;
+
+use super::audit::{self, Finding, Severity};
+use super::{compiled, exit, failed};
+
+/// What else is said.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Say what the config leaves open, with severity and mend; 1 if something is `high`.
+    #[arg(long)]
+    audit: bool,
+    /// Print the JSON Schema of gateway.toml; no config is read.
+    #[arg(long, conflicts_with = "audit")]
+    schema: bool,
+}
+
+/// 0, or 3 with the errors on standard error; with `--audit` 1 if a finding is `high`.
+pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
+    if options.schema {
+        return match serde_json::to_string_pretty(&schema()) {
+            Ok(text) => {
+                println!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(error),
+        };
     }
+    let (loaded, compiled) = match compiled(config) {
+        Ok(compiled) => compiled,
+        Err(code) => return code,
+    };
+    let found = audit::audit(&loaded, &compiled, Clock::start().now().unix_s);
+    let line = |found: &audit::Found| {
+        let at = match loaded.sources.of(&found.key) {
+            Source::File(file) => file.display().to_string(),
+            other => other.to_string(),
+        };
+        let finding = found.finding;
+        format!("{at}: {}: {}; mend: {}", found.key, finding.says(), finding.mend())
+    };
+    // What a rollback would run into is said unasked: nobody finds out at night.
+    for found in found.iter().filter(|found| !options.audit && warns(found.finding)) {
+        eprintln!("warning: {}", line(found));
+    }
+    if options.audit {
+        for found in &found {
+            println!(
+                "{} {}: {}",
+                found.finding.severity().name(),
+                found.finding.name(),
+                line(found)
+            );
+        }
+    }
+    let routes = compiled.policy.routes.len();
+    let plural = if routes == 1 { "" } else { "s" };
+    let findings = if options.audit {
+        format!(", {} findings", found.len())
+    } else {
+        String::new()
+    };
+    println!("{}: valid, {routes} route{plural}{findings}", config.display());
+    if options.audit && found.iter().any(|found| found.finding.severity() == Severity::High) {
+        return ExitCode::from(exit::FAILED);
+    }
+    ExitCode::SUCCESS
+}
+
+fn warns(finding: Finding) -> bool {
+    matches!(finding, Finding::FallbackForbidden | Finding::FallbackOneBucket)
 }

@@ -7,6 +7,7 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod audit;
 mod commands;
 mod corpus;
 mod drain;
@@ -18,10 +19,13 @@ mod keys;
 mod limits;
 mod logs_and_metrics;
 mod migration;
+mod migration_pairs;
+mod migration_under_load;
 mod mode;
 mod reload;
 mod request_headers;
 mod response_headers;
+mod status_page;
 mod store;
 mod streams;
 mod takeover;
