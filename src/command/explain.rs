@@ -4,6 +4,7 @@
 //! a meter that counts nothing; the rest of this is reading and showing what they said.
 
 mod evidence;
+mod finding;
 mod report;
 mod request;
 mod secrecy;

@@ -25,7 +25,7 @@ use crate::policy::identity::{IdentityHeaders, RoleTable};
 use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
-pub use routes::Names;
+pub use routes::{Hidden, Names};
 pub use store::{Servers, StoreSpec};
 
 /// A compiled config: the judgement, and what it needs around it.
@@ -41,6 +41,8 @@ pub struct Compiled {
     pub upstreams: Vec<UpstreamSpec>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
+    /// Wider routes that narrower ones hide, which is seldom meant.
+    pub hidden: Vec<Hidden>,
 }
 
 /// An issuer, and where its keys come from. Equal specs keep their keys and verified tokens across a reload.
@@ -133,6 +135,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     let mut specs = limit_specs;
     specs.extend(auth_failures.as_ref().map(|(spec, _)| spec.clone()));
     let compiled = Compiled {
+        hidden: routes::hidden(config, &places),
         policy: Policy {
             routes,
             listeners,

@@ -32,9 +32,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     later(config.resource.is_some(), "resource".to_owned());
     later(config.revocation.is_some(), "revocation".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
-    for name in config.cors.keys() {
-        later(true, format!("cors.{name}"));
-    }
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
         later(limit.algorithm == LimitAlgorithm::SlidingWindow, key("algorithm"));
@@ -57,9 +54,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(route.shadow.is_some(), key("shadow"));
         later(route.canary.is_some(), key("canary"));
         later(route.token_sources.iter().any(is_not_header), key("token_sources"));
-        later(route.cors.is_some(), key("cors"));
-        later(!route.strip_prefix.is_empty(), key("strip_prefix"));
-        later(!route.replace_path.is_empty(), key("replace_path"));
         later(route.close_on_expiry, key("close_on_expiry"));
         later(route.llm.is_some(), key("llm"));
     }

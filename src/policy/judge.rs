@@ -76,13 +76,7 @@ pub fn open<'p, 'r>(
         .routes
         .get(found.route)
         .ok_or(Denial::plain(Code::NoRoute, "no_route"))?;
-    let on_route = |denial| {
-        Box::new(Refused {
-            denial,
-            route: Some(route),
-            allowances: Allowances::new(),
-        })
-    };
+    let on_route = |denial| Box::new(Refused::on(route, denial));
     if facts.path.has_encoded_slash() && !route.allow_encoded_slash {
         return Err(on_route(encoded_slash()));
     }
@@ -90,7 +84,7 @@ pub fn open<'p, 'r>(
         .places
         .presented(&route.chain, &route.token_sources, facts.headers)
         .map_err(on_route)?;
-    if !route.allowed_from.is_empty() && !route.allowed_from.contain(facts.origin.client) {
+    if !route.allows_from(facts.origin.client) {
         return Err(on_route(Denial::plain(Code::AddressNotAllowed, "address_not_allowed")));
     }
     let mut case = Case {
@@ -122,6 +116,18 @@ pub struct Refused<'a> {
     pub allowances: Allowances<'a>,
 }
 
+impl<'a> Refused<'a> {
+    /// On a route, before any limit counted.
+    #[must_use]
+    pub fn on(route: &'a Route, denial: Denial) -> Self {
+        Self {
+            denial,
+            route: Some(route),
+            allowances: Allowances::new(),
+        }
+    }
+}
+
 impl From<Denial> for Box<Refused<'_>> {
     fn from(denial: Denial) -> Self {
         Box::new(Refused {
@@ -150,7 +156,7 @@ pub fn decide<'p>(
     let outcome = judge(policy, facts, &mut case, evidence, meter, &mut verdict);
     verdict.allowances = std::mem::take(&mut case.allowances);
     verdict.effect = match outcome {
-        Ok(()) => Effect::Permit(Permit::new(case.route, verdict.identity.clone())),
+        Ok(()) => Effect::Permit(Permit::new(case.route, case.pattern, verdict.identity.clone())),
         Err(denial) => Effect::Denial(denial),
     };
     verdict

@@ -10,6 +10,7 @@ use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge::{self, Refused};
+use crate::policy::preflight::preflight;
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::evidence;
 use crate::runtime::snapshot::Snapshot;
@@ -48,27 +49,22 @@ async fn judge_and_answer(
         Ok(facts) => facts,
         Err(denial) => return respond::denial(record, denial, &Carried::default()),
     };
+    match preflight(&snapshot.policy, &facts) {
+        Ok(None) => {}
+        Ok(Some(preflight)) => return respond::preflight(record, &preflight),
+        Err(refused) => return refuse(record, *refused, &facts),
+    }
     let case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
         Ok(case) => case,
-        Err(refused) => {
-            let Refused {
-                denial,
-                route,
-                allowances,
-            } = *refused;
-            return respond::denial(record, denial, &Carried { route, allowances });
-        }
+        Err(refused) => return refuse(record, *refused, &facts),
     };
-    let (route, pattern) = (case.route, case.pattern);
+    let route = case.route;
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
     let verdict = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
     record.judged(route, &verdict);
     let Verdict { allowances, effect, .. } = verdict;
-    let carried = Carried {
-        route: Some(route),
-        allowances,
-    };
+    let carried = Carried::of(Some(route), allowances, facts.headers);
     let permit = match effect {
         Effect::Denial(denial) => return respond::denial(record, denial, &carried),
         Effect::Permit(permit) => permit,
@@ -80,10 +76,16 @@ async fn judge_and_answer(
         },
         Action::Respond(answer) => respond::fixed(record, permit, answer, &carried),
         Action::Redirect(redirect) => {
-            let target = facts.target(pattern);
+            let target = facts.target(permit.pattern());
             respond::redirect(record, permit, redirect, &target, &carried)
         }
     }
+}
+
+/// Refused before anybody was asked who is calling.
+fn refuse(record: Box<Record>, refused: Refused<'_>, facts: &Facts<'_>) -> Response<ResponseBody> {
+    let carried = Carried::of(refused.route, refused.allowances, facts.headers);
+    respond::denial(record, refused.denial, &carried)
 }
 
 fn facts<'r>(client: &Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {

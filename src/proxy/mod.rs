@@ -10,6 +10,7 @@ pub mod forward;
 pub mod handler;
 pub mod head_guard;
 pub mod listener;
+mod location;
 pub mod record;
 pub mod respond;
 pub mod response_body;

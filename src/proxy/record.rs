@@ -16,6 +16,7 @@ use crate::policy::facts::Now;
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
 use crate::policy::request_id;
 use crate::policy::route::Route;
+use crate::policy::setting::Subject;
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::request_body::Progress;
 use crate::runtime::snapshot::Snapshot;
@@ -27,6 +28,9 @@ use super::head_guard::Exchange;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
+
+/// The `reason` of a preflight that was answered here.
+const PREFLIGHT: &str = "preflight";
 
 /// nginx' word for it; nobody is sent it.
 fn client_closed_request() -> StatusCode {
@@ -158,6 +162,13 @@ impl Record {
         };
     }
 
+    /// It is a preflight, which the gateway answers for that route.
+    pub fn preflight(&mut self, route: &Route) {
+        self.route = Some(route.index);
+        self.decision = Decision::Allow;
+        self.reason = Some(PREFLIGHT);
+    }
+
     /// The request is refused.
     pub fn denied(&mut self, denial: &Denial, route: Option<&Route>) {
         self.route = route.map(|route| route.index);
@@ -196,6 +207,16 @@ impl Record {
         }
         if self.upstream_ns.is_none() {
             self.overhead_ns = self.elapsed_ns();
+        }
+    }
+
+    /// The request as headers see it that are made of it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            identity: self.identity.as_deref(),
+            client: self.origin.client,
+            request_id: &self.request_id,
         }
     }
 

@@ -7,8 +7,10 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod browser;
 mod commands;
 mod corpus;
+mod cors;
 mod drain;
 mod explain;
 mod faults;
@@ -16,6 +18,8 @@ mod faults;
 mod harness;
 mod limits;
 mod logs_and_metrics;
+mod nginx;
+mod paths;
 mod reload;
 mod request_headers;
 mod response_headers;

@@ -1,10 +1,9 @@
 //! The request, led past the same judges as in a running gateway, and what each said.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use http::header::{self, HeaderName};
-use http::{HeaderValue, Version};
+use http::{HeaderValue, StatusCode, Version};
 
 use crate::compile::Compiled;
 use crate::config::model::{Config, HeaderCase, Listener};
@@ -16,17 +15,18 @@ use crate::policy::facts::{Facts, Now};
 use crate::policy::headers::{Hop, address_value};
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::identity::{AuthMethod, Identity};
-use crate::policy::judge::{self, Case, Evidence};
+use crate::policy::judge::{self, Case, Evidence, Refused};
 use crate::policy::limit::DryMeter;
 use crate::policy::pattern::Pattern;
+use crate::policy::preflight::{Preflight, preflight};
 use crate::policy::request_id;
-use crate::policy::route::{Place, Route, Why};
+use crate::policy::route::Route;
 use crate::policy::token::VerifiedToken;
 use crate::policy::verdict::{Effect, Permit};
 use crate::runtime::upstream::{authority_of, name_of};
 
 use super::evidence::{Keys, Missing};
-use super::report::{Answered, Decision, LimitSaid, NearMiss, Outcome, Report, Required, Sent, Step, Who};
+use super::report::{Answered, Decision, LimitSaid, Outcome, Report, Required, Sent, Step, Who};
 use super::request::{Request, Written};
 use super::secrecy::Secrecy;
 
@@ -80,22 +80,14 @@ impl Gateway<'_> {
             Err(denial) => return (report.denied(&denial), None),
         };
         let elsewhere = self.find_route(&mut report, &facts);
+        match preflight(policy, &facts) {
+            Ok(None) => {}
+            Ok(Some(preflight)) => return (report.preflight(&preflight), None),
+            Err(refused) => return (report.refused(&refused), elsewhere),
+        }
         let case = match judge::open(policy, &facts, &DryMeter) {
             Ok(case) => case,
-            Err(refused) => {
-                if refused.route.is_none() {
-                    (report.route, report.path, report.mode) = (None, None, None);
-                }
-                if let Some(route) = refused.route {
-                    report.chain = route
-                        .chain
-                        .iter()
-                        .map(|method| step(*method, Outcome::NotReached))
-                        .collect();
-                    report.say_limits(route, None);
-                }
-                return (report.denied(&refused.denial), elsewhere);
-            }
+            Err(refused) => return (report.refused(&refused), elsewhere),
         };
         let report = match keys.gather(self.compiled, &case) {
             Ok(evidence) => self.decide(report, &request, &facts, case, &evidence),
@@ -145,73 +137,12 @@ impl Gateway<'_> {
         });
         match verdict.effect {
             Effect::Denial(denial) => report.denied(&denial),
-            Effect::Permit(permit) => self.act(report, request, facts, pattern, &permit),
+            Effect::Permit(permit) => self.act(report, request, facts, &permit),
         }
-    }
-
-    /// Names the route and the near misses; for a request that nothing serves, a host at which something would.
-    fn find_route(&self, report: &mut Report, facts: &Facts<'_>) -> Option<String> {
-        let policy = &self.compiled.policy;
-        let table = policy.table(self.place);
-        let found = table.find(facts);
-        let taken = found.as_ref().ok().map(|found| found.route);
-        if let Ok(found) = &found
-            && let Some(route) = policy.routes.get(found.route)
-        {
-            report.route = Some(route.name.to_string());
-            report.path = Some(found.pattern.to_string());
-            report.mode = Some(route.mode.to_string());
-        }
-        let misses = table.near_misses(facts, taken);
-        let told = misses.iter().filter_map(|miss| {
-            let route = policy.routes.get(miss.place.route)?;
-            Some(near_miss(&route.name, miss.place, miss.why))
-        });
-        report.near_misses = told.collect();
-        report.near_misses.extend(self.at_other_listeners(facts, taken));
-        let nothing_fits = misses.iter().all(|miss| miss.why > Why::LessSpecific);
-        if taken.is_some() || !nothing_fits {
-            return None;
-        }
-        let mut hosts: Vec<&Place> = misses
-            .iter()
-            .filter(|miss| miss.why == Why::Host)
-            .map(|miss| miss.place)
-            .collect();
-        hosts.sort_by_key(|place| (!place.methods.contain(facts.method), place.route));
-        let host = hosts.first()?.host.as_deref()?;
-        Some(
-            host.strip_prefix('*')
-                .map_or(host.to_owned(), |suffix| format!("any{suffix}")),
-        )
-    }
-
-    fn at_other_listeners(&self, facts: &Facts<'_>, taken: Option<usize>) -> Vec<NearMiss> {
-        let policy = &self.compiled.policy;
-        let others = policy.listeners.iter().zip(&self.config.listeners).enumerate();
-        let misses = others
-            .filter(|(place, _)| *place != self.place)
-            .filter_map(|(_, ((_, table), listener))| {
-                let found = table.find(facts).ok().filter(|found| Some(found.route) != taken)?;
-                let route = policy.routes.get(found.route)?;
-                Some(NearMiss {
-                    route: route.name.to_string(),
-                    reason: "listener",
-                    text: format!("is served at the listener \"{}\"", listener.name),
-                })
-            });
-        misses.collect()
     }
 
     /// What is then done.
-    fn act(
-        &self,
-        mut report: Report,
-        request: &Request,
-        facts: &Facts<'_>,
-        pattern: &Pattern,
-        permit: &Permit<'_>,
-    ) -> Report {
+    fn act(&self, mut report: Report, request: &Request, facts: &Facts<'_>, permit: &Permit<'_>) -> Report {
         match &permit.route().action {
             Action::Forward(to) => report.upstream = self.head(request, facts, permit, to),
             Action::Respond(fixed) => report.answer = Some(Answered::new(fixed.status, &fixed.headers(), &fixed.body)),
@@ -219,7 +150,7 @@ impl Gateway<'_> {
                 let target = Target {
                     // A bare path has none to be told of.
                     host: Some(facts.host.as_deref().unwrap_or("(host)")),
-                    ..facts.target(pattern)
+                    ..facts.target(permit.pattern())
                 };
                 let headers = redirect.headers(&target).unwrap_or_default();
                 report.answer = Some(Answered::new(redirect.status, &headers, &[]));
@@ -235,6 +166,10 @@ impl Gateway<'_> {
         let route = permit.route();
         let upstream = self.compiled.upstreams.get(to.upstream)?;
         let endpoint = upstream.config.urls.first()?;
+        let target = match &to.rewrite {
+            None => request.target.clone(),
+            Some(rewrite) => rewrite.uri(&facts.target(permit.pattern()))?,
+        };
         let new_id = HeaderValue::from_static("(a new one for each request)");
         let own_id = request_id::of_client(policy.headers.request_id.as_ref(), &request.headers);
         let mut headers = request.headers.clone();
@@ -271,7 +206,7 @@ impl Gateway<'_> {
             name: upstream.name.to_string(),
             url: name_of(endpoint),
             method: request.method.to_string(),
-            target: secrecy.target(&request.target),
+            target: secrecy.target(&target),
             headers: lines,
         })
     }
@@ -287,6 +222,37 @@ impl Gateway<'_> {
 }
 
 impl Report {
+    /// Refused before anybody is asked who is calling.
+    fn refused(mut self, refused: &Refused<'_>) -> Self {
+        match refused.route {
+            None => (self.route, self.path, self.mode) = (None, None, None),
+            Some(route) => {
+                self.name(route);
+                self.say_limits(route, None);
+            }
+        }
+        self.denied(&refused.denial)
+    }
+
+    /// The gateway answers by itself, as the route of the request says that is asked for.
+    fn preflight(mut self, preflight: &Preflight<'_>) -> Self {
+        self.path = Some(preflight.pattern.to_string());
+        self.name(preflight.route);
+        self.near_misses.retain(|miss| *miss.route != *preflight.route.name);
+        let headers = preflight.cross_origin.preflight();
+        self.answer = Some(Answered::new(StatusCode::NO_CONTENT, &headers, &[]));
+        self.decision = Decision::Allow;
+        self
+    }
+
+    /// The route, none of whose methods was asked.
+    fn name(&mut self, route: &Route) {
+        self.route = Some(route.name.to_string());
+        self.mode = Some(route.mode.to_string());
+        let steps = route.chain.iter();
+        self.chain = steps.map(|method| step(*method, Outcome::NotReached)).collect();
+    }
+
     fn say_limits(&mut self, route: &Route, tier: Option<&str>) {
         let limits = route.address_limits.iter().chain(&route.caller_limits);
         self.limits = limits.map(|limit| LimitSaid::of(limit, tier)).collect();
@@ -357,29 +323,4 @@ fn proof<'e>(evidence: &'e Evidence, identity: Option<&Identity>) -> Option<&'e 
 
 fn value(pattern: &Pattern, facts: &Facts<'_>, name: &str) -> Option<String> {
     pattern.value(&facts.path, name)
-}
-
-fn near_miss(route: &Arc<str>, place: &Place, why: Why) -> NearMiss {
-    let path = &place.pattern;
-    let methods: Vec<&str> = place.methods.iter().map(http::Method::as_str).collect();
-    let (reason, text) = match why {
-        Why::Method => ("method", format!("{path} fits, but takes only {}", methods.join(", "))),
-        Why::LessSpecific => (
-            "less_specific",
-            format!("{path} fits too, but a more specific one comes first"),
-        ),
-        Why::Host => (
-            "host",
-            format!(
-                "{path} fits, but only for host {}",
-                place.host.as_deref().unwrap_or("-")
-            ),
-        ),
-        Why::Path => ("path", format!("{path} begins alike, but does not fit")),
-    };
-    NearMiss {
-        route: route.to_string(),
-        reason,
-        text,
-    }
 }
