@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint, LimitAlgorithm, LimitStore, LimitUnit, TokenSource};
+use super::model::{Config, Endpoint, LimitStore, LimitUnit, TokenSource};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -15,8 +15,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     };
     for listener in &config.listeners {
         let key = |key| format!("listeners.{}.{key}", listener.name);
-        later(!listener.certificates.is_empty(), key("certificates"));
-        later(listener.client_auth.is_some(), key("client_auth"));
         later(listener.proxy_protocol, key("proxy_protocol"));
     }
     for (name, issuer) in &config.issuers {
@@ -34,7 +32,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
-        later(limit.algorithm == LimitAlgorithm::SlidingWindow, key("algorithm"));
         later(limit.store == LimitStore::Redis, key("store"));
         later(limit.unit == LimitUnit::Tokens, key("unit"));
         later(!limit.charge_on.is_empty(), key("charge_on"));

@@ -103,7 +103,7 @@ fn for_upstream(
         peer: &client.peer_value,
         believed: snapshot.policy.believed(client.admitted.listener.index),
         secret_allowed: snapshot.policy.secret_allowed_from(record.origin.client),
-        secure: false,
+        secure: client.transport().is_secure(),
         request_id: &record.request_id,
         upgrade,
     };

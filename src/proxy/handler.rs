@@ -61,7 +61,8 @@ async fn judge_and_answer(
     let route = case.route;
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
-    let verdict = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
+    let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
+    let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
     record.judged(route, &verdict);
     let Verdict { allowances, effect, .. } = verdict;
     let carried = Carried::of(Some(route), allowances, facts.headers);
@@ -88,7 +89,7 @@ fn refuse(record: Box<Record>, refused: Refused<'_>, facts: &Facts<'_>) -> Respo
     respond::denial(record, refused.denial, &carried)
 }
 
-fn facts<'r>(client: &Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {
+fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {
     Facts::read(
         request.method(),
         request.uri(),
@@ -97,6 +98,7 @@ fn facts<'r>(client: &Client, record: &Record, request: &'r Request<Incoming>) -
         client.admitted.listener.index,
         record.now,
     )
+    .map(|facts| facts.over(client.transport()))
 }
 
 /// What the head guard refused, as the denial that the client is told.

@@ -21,8 +21,9 @@ impl Public {
     pub(super) fn of(record: &Record, headers: &HeaderMap, preserved: bool) -> Self {
         // A stranger's word was taken off and ours put on, which the record knows without a look-up.
         if !record.origin.peer_trusted {
+            let secure = record.client.transport().is_secure();
             return Self {
-                scheme: Some(HeaderValue::from_static("http")),
+                scheme: Some(HeaderValue::from_static(if secure { "https" } else { "http" })),
                 host: record.host.clone(),
                 preserved,
             };

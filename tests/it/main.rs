@@ -26,5 +26,6 @@ mod response_headers;
 mod store;
 mod streams;
 mod takeover;
+mod tls;
 mod tokens;
 mod upgrades;

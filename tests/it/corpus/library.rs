@@ -56,13 +56,14 @@ fn judged(compiled: &Compiled, corpus: &Corpus, case: &Case) -> Result<Verdict, 
         }
         Err(early) => return Ok(refused_early(&early)),
     }
-    let opened = match judge::open(policy, &facts, &DryMeter) {
+    let meter = DryMeter::default();
+    let opened = match judge::open(policy, &facts, &meter) {
         Ok(opened) => opened,
         Err(early) => return Ok(refused_early(&early)),
     };
     let route = Some(opened.route.name.to_string());
     let evidence = gather(compiled, &opened, corpus);
-    let verdict = judge::decide(policy, &facts, opened, &evidence, &DryMeter);
+    let verdict = judge::decide(policy, &facts, opened, &evidence, &meter).alone(&meter, time.monotonic_ns);
     let identity = verdict.identity.as_deref();
     let text = |text: &HeaderText| text.as_str().to_owned();
     let base = match &verdict.effect {
