@@ -4,9 +4,9 @@
 //! a meter that counts nothing; the rest of this is reading and showing what they said.
 
 mod evidence;
-mod finding;
 mod report;
 mod request;
+mod route_choice;
 mod secrecy;
 mod text;
 mod verdict;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
+use crate::compile::ModeInForce;
 use crate::config::model::{Action, Route as Written};
 use crate::config::{Source, Sources};
 use crate::demo::Paint;
@@ -32,7 +33,8 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
     };
     let both = loaded.config.routes.iter().zip(&compiled.policy.routes);
     let rows: Vec<Row> = both
-        .map(|(written, route)| Row::of(written, route, &loaded.sources))
+        .zip(&compiled.modes)
+        .map(|((written, route), mode)| Row::of(written, route, mode, &loaded.sources))
         .collect();
     if !options.json {
         print!("{}", table(&rows, Paint::for_stdout()));
@@ -73,8 +75,12 @@ struct Row {
 #[derive(Debug, Serialize)]
 struct Auth {
     configured: String,
-    /// What is in force: with `server.use_jwt_auth` off, another.
+    /// What is in force: another after `gateway mode`, by a variable, or with `server.use_jwt_auth` off.
     effective: String,
+    /// Who had the last word: file, overrides, shared, environment or use_jwt_auth.
+    by: &'static str,
+    /// Where that is written.
+    at: String,
     shadow: Option<String>,
     canary: Option<String>,
 }
@@ -95,7 +101,7 @@ struct LimitRow {
 }
 
 impl Row {
-    fn of(written: &Written, route: &Route, sources: &Sources) -> Self {
+    fn of(written: &Written, route: &Route, mode: &ModeInForce, sources: &Sources) -> Self {
         let own = Origins::of(&written.name, sources);
         Self {
             name: written.name.clone(),
@@ -109,13 +115,12 @@ impl Row {
                 Action::Redirect { to, status } => format!("redirect {status} {to}"),
             },
             auth: Auth {
-                configured: written.auth.to_string(),
-                effective: route.mode.to_string(),
-                shadow: written.shadow.as_ref().map(ToString::to_string),
-                canary: written
-                    .canary
-                    .as_ref()
-                    .map(|canary| format!("{}% {}", canary.percent, canary.auth)),
+                configured: mode.configured.clone(),
+                effective: mode.effective.clone(),
+                by: mode.by.name(),
+                at: mode.at.clone(),
+                shadow: mode.shadow.clone(),
+                canary: mode.canary.clone(),
             },
             require: route.requirements.iter().map(required).collect(),
             limits: route
@@ -140,8 +145,9 @@ impl Row {
         };
         let none = |text: String| if text.is_empty() { "-".to_owned() } else { text };
         let mut auth = self.auth.configured.clone();
+        let now = format!("{} (by {})", self.auth.effective, self.auth.at);
         for (what, mode) in [
-            ("now", Some(&self.auth.effective).filter(|mode| **mode != auth)),
+            ("now", Some(&now).filter(|_| self.auth.effective != auth)),
             ("shadow", self.auth.shadow.as_ref()),
             ("canary", self.auth.canary.as_ref()),
         ] {
@@ -198,7 +204,7 @@ impl<'s> Origins<'s> {
                 source.to_string()
             };
             let is_outside = match source {
-                Source::Variable(_) | Source::Override(_) => true,
+                Source::Variable(_) | Source::Override(_) | Source::Shared => true,
                 Source::File(_) | Source::Written(_) => false,
             };
             if inherited || is_outside {

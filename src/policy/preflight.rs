@@ -41,7 +41,7 @@ pub fn preflight<'p>(policy: &'p Policy, facts: &Facts<'_>) -> Result<Option<Pre
         return Ok(None);
     };
     policy.places.refuse_duplicates(facts.headers)?;
-    let refused = |denial| Err(Box::new(Refused::on(route, denial)));
+    let refused = |denial| Err(Box::new(Refused::on(route, None, denial)));
     if facts.path.has_encoded_slash() && !route.allow_encoded_slash {
         return refused(Denial::malformed(PathFault::EncodedSlash.name()));
     }

@@ -12,8 +12,8 @@ use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge::{self, Refused};
 use crate::policy::preflight::preflight;
 use crate::policy::verdict::{Effect, Verdict};
-use crate::runtime::evidence;
 use crate::runtime::snapshot::Snapshot;
+use crate::runtime::{evidence, shadow};
 
 use super::connection::Client;
 use super::forward::{self, Outgoing};
@@ -61,9 +61,13 @@ async fn judge_and_answer(
     let route = case.route;
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
+    let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
     let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
     record.judged(route, &verdict);
+    if let Some(shadowed) = shadowed {
+        record.shadowed(route, &facts, &verdict, &shadowed);
+    }
     let Verdict { allowances, effect, .. } = verdict;
     let carried = Carried::of(Some(route), allowances, facts.headers);
     let permit = match effect {
@@ -84,7 +88,8 @@ async fn judge_and_answer(
 }
 
 /// Refused before anybody was asked who is calling.
-fn refuse(record: Box<Record>, refused: Refused<'_>, facts: &Facts<'_>) -> Response<ResponseBody> {
+fn refuse(mut record: Box<Record>, refused: Refused<'_>, facts: &Facts<'_>) -> Response<ResponseBody> {
+    record.arm = refused.arm;
     let carried = Carried::of(refused.route, refused.allowances, facts.headers);
     respond::denial(record, refused.denial, &carried)
 }

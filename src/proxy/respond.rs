@@ -6,13 +6,13 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::policy::action::{Fixed, Redirect, Target};
 use crate::policy::cors::CrossOrigin;
-use crate::policy::denial::{Challenge, Denial, Tells};
+use crate::policy::denial::{Challenge, Code, Denial, Tells};
 use crate::policy::preflight::Preflight;
 use crate::policy::route::Route;
 use crate::policy::verdict::{Allowances, Permit};
 
 use super::failure::ForwardError;
-use super::record::{Record, closes};
+use super::record::Record;
 use super::response_body::{FromUpstream, ResponseBody};
 use super::tunnel::Tunnel;
 
@@ -183,6 +183,19 @@ impl Carried<'_> {
         announce(headers, &self.allowances);
         identify(headers, record);
     }
+}
+
+/// Whether a refusal closes the connection: what follows on it cannot be trusted, or nobody reads it.
+const fn closes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MalformedRequest
+            | Code::RequestTimeout
+            | Code::TargetTooLong
+            | Code::HeadTooLarge
+            | Code::NotImplemented
+            | Code::BodyTooLarge
+    )
 }
 
 /// RFC 6750 §3. Descriptions and scopes hold no quote and no backslash: ours, or judged at compile time.

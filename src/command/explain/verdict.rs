@@ -10,6 +10,7 @@ use crate::config::model::{Config, HeaderCase, Listener};
 use crate::policy::Policy;
 use crate::policy::action::{Action, Forward, Target};
 use crate::policy::authz::Requirement;
+use crate::policy::canary::Arm;
 use crate::policy::credential::Credential;
 use crate::policy::facts::{Facts, Now, Transport};
 use crate::policy::headers::{Hop, address_value};
@@ -21,12 +22,15 @@ use crate::policy::pattern::Pattern;
 use crate::policy::preflight::{Preflight, preflight};
 use crate::policy::request_id;
 use crate::policy::route::Route;
+use crate::policy::shadow::{self, Shadowed};
 use crate::policy::token::VerifiedToken;
 use crate::policy::verdict::{Effect, Permit};
 use crate::runtime::upstream::{authority_of, name_of};
 
 use super::evidence::{Keys, Missing};
-use super::report::{Answered, Decision, LimitSaid, Outcome, Report, Required, Sent, Step, Who};
+use super::report::{
+    Answered, CanarySaid, Decision, LimitSaid, Outcome, Report, Required, Sent, ShadowSaid, Step, Who,
+};
 use super::request::{Request, Written};
 use super::secrecy::Secrecy;
 
@@ -92,8 +96,13 @@ impl Gateway<'_> {
             Ok(case) => case,
             Err(refused) => return (report.refused(&refused), elsewhere),
         };
+        report.say_arm(case.route, case.arm);
         let report = match keys.gather(self.compiled, &case) {
-            Ok(evidence) => self.decide(report, &request, &facts, case, &evidence),
+            Ok(evidence) => {
+                let at_hand = |asked: &Case<'_, '_>| keys.gather(self.compiled, asked);
+                let shadowed = shadow::judge(policy, &facts, &case, &evidence, at_hand);
+                self.decide(report, &request, &facts, case, &evidence, shadowed)
+            }
             Err(Missing(what)) => {
                 report.chain = chain(&case, |method| step(method, Outcome::Unknown));
                 report.say_requirements(case.route, &facts, |_| None);
@@ -123,6 +132,7 @@ impl Gateway<'_> {
         facts: &Facts<'_>,
         case: Case<'_, '_>,
         evidence: &Evidence,
+        shadowed: Result<Option<Shadowed>, Missing>,
     ) -> Report {
         let (route, pattern) = (case.route, case.pattern);
         let mut chain = chain(&case, |method| step(method, Outcome::Rejected));
@@ -143,6 +153,10 @@ impl Gateway<'_> {
             }
         }
         report.chain = chain;
+        report.shadow = route.shadow.as_ref().and_then(|mode| match shadowed {
+            Ok(shadowed) => Some(ShadowSaid::of(&mode.name, &shadowed?, &verdict)),
+            Err(Missing(what)) => Some(ShadowSaid::unknown(&mode.name, what)),
+        });
         report.identity = identity.map(Who::of);
         report.say_limits(route, identity.and_then(|identity| identity.tier.as_deref()));
         report.say_requirements(route, facts, |alone| {
@@ -242,7 +256,7 @@ impl Report {
         match refused.route {
             None => (self.route, self.path, self.mode) = (None, None, None),
             Some(route) => {
-                self.name(route);
+                self.name(route, refused.arm);
                 self.say_limits(route, None);
             }
         }
@@ -252,7 +266,7 @@ impl Report {
     /// The gateway answers by itself, as the route of the request says that is asked for.
     fn preflight(mut self, preflight: &Preflight<'_>) -> Self {
         self.path = Some(preflight.pattern.to_string());
-        self.name(preflight.route);
+        self.name(preflight.route, None);
         self.near_misses.retain(|miss| *miss.route != *preflight.route.name);
         let headers = preflight.cross_origin.preflight();
         self.answer = Some(Answered::new(StatusCode::NO_CONTENT, &headers, &[]));
@@ -261,11 +275,20 @@ impl Report {
     }
 
     /// The route, none of whose methods was asked.
-    fn name(&mut self, route: &Route) {
+    fn name(&mut self, route: &Route, arm: Option<Arm>) {
         self.route = Some(route.name.to_string());
-        self.mode = Some(route.mode.to_string());
-        let steps = route.chain.iter();
+        self.say_arm(route, arm);
+        let steps = route.mode_on(arm).chain.iter();
         self.chain = steps.map(|method| step(*method, Outcome::NotReached)).collect();
+    }
+
+    fn say_arm(&mut self, route: &Route, arm: Option<Arm>) {
+        self.mode = Some(route.mode_on(arm).name.to_string());
+        self.canary = route.canary.as_ref().zip(arm).map(|(canary, arm)| CanarySaid {
+            mode: canary.mode.name.to_string(),
+            percent: canary.percent,
+            arm: arm.name(),
+        });
     }
 
     fn say_limits(&mut self, route: &Route, tier: Option<&str>) {
@@ -294,12 +317,12 @@ fn chain(case: &Case<'_, '_>, presented: impl Fn(AuthMethod) -> Step) -> Vec<Ste
     let chosen = match case.presented.credential {
         Credential::Absent => None,
         Credential::Token(_) | Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous => case
-            .route
+            .mode
             .chain
             .iter()
             .position(|method| *method == case.presented.method),
     };
-    let steps = case.route.chain.iter().enumerate().map(|(place, method)| match chosen {
+    let steps = case.mode.chain.iter().enumerate().map(|(place, method)| match chosen {
         Some(chosen) if place == chosen => presented(*method),
         Some(chosen) if place > chosen => step(*method, Outcome::NotReached),
         Some(_) | None => step(*method, Outcome::Absent),

@@ -21,13 +21,7 @@ fn the_whole_reference_parses_and_only_what_comes_later_is_refused() {
         .collect();
     assert_eq!(
         refused,
-        [
-            "api_keys.remote",
-            "revocation",
-            "routes.chat.canary",
-            "routes.chat.shadow",
-            "upstreams.agent-runtime.health",
-        ]
+        ["api_keys.remote", "revocation", "upstreams.agent-runtime.health",]
     );
 }
 

@@ -1,4 +1,4 @@
-//! Which route takes the request, and which nearly took it.
+//! Which route takes the request, and the near misses: why the others do not.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl Gateway<'_> {
         {
             report.route = Some(route.name.to_string());
             report.path = Some(found.pattern.to_string());
-            report.mode = Some(route.mode.to_string());
+            report.mode = Some(route.auth.name.to_string());
         }
         let misses = table.near_misses(facts, taken);
         let told = misses.iter().filter_map(|miss| {
