@@ -17,6 +17,7 @@ mod harness;
 mod http2;
 mod limits;
 mod logs_and_metrics;
+mod proxy_protocol;
 mod reload;
 mod request_headers;
 mod response_headers;
