@@ -4,6 +4,7 @@
 //! Nothing here sleeps for a fixed time: whoever waits, waits for something, up to [`PATIENCE`].
 
 mod client;
+mod clock;
 mod gateway;
 pub mod http2;
 mod issuer;
@@ -14,6 +15,7 @@ mod upstream;
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Request, Response, refused};
+pub use clock::Clock;
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
 pub use redis::Redis;
