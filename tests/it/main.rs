@@ -19,6 +19,8 @@ mod keys;
 mod limits;
 mod logs_and_metrics;
 mod proxy_protocol;
+mod migration;
+mod mode;
 mod reload;
 mod request_headers;
 mod response_headers;
