@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, he
 use hyper::body::Incoming;
 
 use crate::observe::Decision;
-use crate::observe::access_log::AccessLine;
+use crate::observe::access_log::{AccessLine, protocol_name};
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
 use crate::policy::canary::Arm;
@@ -27,13 +27,23 @@ use crate::runtime::upstream::Upstream;
 
 use super::connection::Client;
 use super::failure::ForwardError;
-use super::head_guard::Exchange;
+use super::grpc;
+use super::head_guard;
+use super::http2::OpenStream;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
 
 /// The `reason` of a preflight that was answered here.
 const PREFLIGHT: &str = "preflight";
+
+/// A request and its answer on their way, as what carries them needs to know; over when this is dropped.
+pub enum Exchange {
+    /// Tells the head guard.
+    Http1(head_guard::Exchange),
+    /// Tells the connection's idle clock.
+    Http2(OpenStream),
+}
 
 /// nginx' word for it; nobody is sent it.
 fn client_closed_request() -> StatusCode {
@@ -86,7 +96,8 @@ pub struct Record {
     upstream: Option<(Arc<Upstream>, usize)>,
     upstream_ns: Option<u64>,
     overhead_ns: u64,
-    /// Tells the guard when the exchange has ended.
+    /// A gRPC call: told of refusals in gRPC's way.
+    pub is_grpc: bool,
     _exchange: Exchange,
 }
 
@@ -152,6 +163,7 @@ impl Record {
             overhead_ns: 0,
             client: client.clone(),
             snapshot,
+            is_grpc: grpc::is_call(request.version(), request.headers()),
             _exchange: exchange,
         })
     }
@@ -307,7 +319,7 @@ impl Record {
                 .saturating_add(i64::try_from(elapsed_ns / 1_000_000).unwrap_or(0)),
             request_id: self.request_id.to_str().unwrap_or_default(),
             listener: &self.client.admitted.listener.config.name,
-            protocol: protocol(self.version),
+            protocol: protocol_name(self.version),
             host: self
                 .host
                 .as_ref()
@@ -382,12 +394,4 @@ fn id_of(snapshot: &Snapshot, request: &Request<Incoming>) -> HeaderValue {
 fn says_where_from(headers: &HeaderMap) -> bool {
     let says = |name: &HeaderName| [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].contains(name);
     headers.keys().any(says)
-}
-
-const fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        _http_1_1 => "HTTP/1.1",
-    }
 }

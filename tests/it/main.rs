@@ -16,6 +16,7 @@ mod explain;
 mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
+mod http2;
 mod keys;
 mod limits;
 mod logs_and_metrics;
@@ -23,6 +24,7 @@ mod migration;
 mod mode;
 mod nginx;
 mod paths;
+mod proxy_protocol;
 mod reload;
 mod request_headers;
 mod response_headers;
