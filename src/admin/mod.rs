@@ -106,6 +106,9 @@ fn metrics(gateway: &Gateway) -> Vec<u8> {
     for keys in &gateway.snapshot().keys {
         keys.measure();
     }
+    if let Some(revocations) = &gateway.snapshot().revocations {
+        revocations.measure();
+    }
     gateway.metrics.text()
 }
 

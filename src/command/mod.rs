@@ -5,6 +5,7 @@ mod demo;
 mod explain;
 mod health;
 mod key;
+mod revoke;
 mod routes;
 mod run;
 mod serving;
@@ -49,6 +50,8 @@ enum Command {
     /// Make or hash an API key.
     #[command(subcommand)]
     Key(key::Command),
+    /// Revoke a token, a user's tokens or an API key on every gateway that shares the Redis.
+    Revoke(revoke::Options),
     /// Ask the running gateway whether it is ready.
     Health,
 }
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain::run(&config, &options),
         Command::Routes(options) => routes::run(&config, &options),
         Command::Key(command) => key::run(&command),
+        Command::Revoke(options) => revoke::run(&config, &options),
         Command::Health => health::run(&config),
     }
 }

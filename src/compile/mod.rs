@@ -5,6 +5,7 @@
 mod identity;
 mod issuers;
 mod limits;
+mod revocation;
 mod routes;
 mod store;
 
@@ -25,6 +26,7 @@ use crate::policy::identity::{IdentityHeaders, RoleTable};
 use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
+pub use revocation::{KeyPattern, RevocationSpec, Subject};
 pub use routes::Names;
 pub use store::{Servers, StoreSpec};
 
@@ -41,6 +43,8 @@ pub struct Compiled {
     pub upstreams: Vec<UpstreamSpec>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
+    /// What is revoked, by keys of the store.
+    pub revocation: Option<RevocationSpec>,
 }
 
 /// An issuer, and where its keys come from. Equal specs keep their keys and verified tokens across a reload.
@@ -148,6 +152,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
         limits: specs,
         upstreams: upstreams(config, problems),
         store: store::store(config.redis.as_ref(), problems),
+        revocation: revocation::revocation(config, problems),
     };
     (problems.count() == before).then_some(compiled)
 }

@@ -30,7 +30,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
     }
     later(config.resource.is_some(), "resource".to_owned());
-    later(config.revocation.is_some(), "revocation".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for name in config.cors.keys() {
         later(true, format!("cors.{name}"));

@@ -23,6 +23,7 @@ pub enum Code {
     Unauthorized,
     InvalidToken,
     TokenExpired,
+    TokenRevoked,
     InvalidApiKey,
     InvalidInternalAuth,
     AuthUnavailable,
@@ -33,7 +34,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MalformedRequest,
         Self::RequestTimeout,
         Self::TargetTooLong,
@@ -46,6 +47,7 @@ impl Code {
         Self::Unauthorized,
         Self::InvalidToken,
         Self::TokenExpired,
+        Self::TokenRevoked,
         Self::InvalidApiKey,
         Self::InvalidInternalAuth,
         Self::AuthUnavailable,
@@ -69,6 +71,7 @@ impl Code {
             Self::Unauthorized => "unauthorized",
             Self::InvalidToken => "invalid_token",
             Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
             Self::InvalidApiKey => "invalid_api_key",
             Self::InvalidInternalAuth => "invalid_internal_auth",
             Self::AuthUnavailable => "auth_unavailable",
@@ -94,6 +97,7 @@ impl Code {
             Self::Unauthorized
             | Self::InvalidToken
             | Self::TokenExpired
+            | Self::TokenRevoked
             | Self::InvalidApiKey
             | Self::InvalidInternalAuth => StatusCode::UNAUTHORIZED,
             Self::AuthUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -117,6 +121,7 @@ impl Code {
             Self::Unauthorized => "This resource needs a credential.",
             Self::InvalidToken => "The access token is not valid.",
             Self::TokenExpired => "The access token has expired.",
+            Self::TokenRevoked => "The access token was revoked.",
             Self::InvalidApiKey => "The API key is not valid.",
             Self::InvalidInternalAuth => "The internal credential is not valid.",
             Self::AuthUnavailable => "Credentials cannot be checked at the moment; retry later.",

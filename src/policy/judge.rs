@@ -210,7 +210,8 @@ fn authenticate(
 fn token_denial(fault: TokenFault) -> Denial {
     let code = match fault {
         TokenFault::Expired => Code::TokenExpired,
-        TokenFault::KeysUnavailable => Code::AuthUnavailable,
+        TokenFault::Revoked => Code::TokenRevoked,
+        TokenFault::KeysUnavailable | TokenFault::RevocationsUnknown => Code::AuthUnavailable,
         TokenFault::Malformed
         | TokenFault::AlgorithmNotAllowed
         | TokenFault::UnsupportedHeader
@@ -232,7 +233,9 @@ fn token_denial(fault: TokenFault) -> Denial {
 /// RFC 9110 §11.6.1: a 401 says what would be accepted.
 fn challenge(route: &Route, mut denial: Denial) -> Denial {
     let said = match denial.code {
-        Code::InvalidToken | Code::TokenExpired => Challenge::InvalidToken(denial.code.description()),
+        Code::InvalidToken | Code::TokenExpired | Code::TokenRevoked => {
+            Challenge::InvalidToken(denial.code.description())
+        }
         Code::Unauthorized | Code::InvalidApiKey | Code::InvalidInternalAuth if route.takes_tokens() => {
             Challenge::Bearer
         }

@@ -33,14 +33,23 @@ async fn of_token(
     for keys in issuers {
         if let Some(verified) = keys.known(token) {
             metrics.token_cache_hits.inc();
-            return Evidence::Token(Ok(verified));
+            return Evidence::Token(not_revoked(snapshot, verified));
         }
     }
     metrics.token_cache_misses.inc();
     if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
         return Evidence::NotAsked(denial);
     }
-    Evidence::Token(verified(metrics, snapshot, case, token).await)
+    let verified = verified(metrics, snapshot, case, token).await;
+    Evidence::Token(verified.and_then(|token| not_revoked(snapshot, token)))
+}
+
+/// Judged on every request, also of a token known already (r23).
+fn not_revoked(snapshot: &Snapshot, token: Arc<VerifiedToken>) -> Result<Arc<VerifiedToken>, TokenFault> {
+    match &snapshot.revocations {
+        Some(revocations) => revocations.judge(&token).map(|()| token),
+        None => Ok(token),
+    }
 }
 
 async fn verified(

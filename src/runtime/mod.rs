@@ -11,6 +11,7 @@ pub mod meters;
 pub mod refresh;
 pub mod reload;
 pub mod request_body;
+pub mod revocation;
 pub mod snapshot;
 pub mod store;
 pub mod upstream;

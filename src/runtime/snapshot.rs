@@ -10,6 +10,7 @@ use crate::policy::Policy;
 use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
+use super::revocation::Revocations;
 use super::store::Store;
 use super::upstream::{Upstream, name_of};
 
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What gateways share.
     pub store: Option<Arc<Store>>,
+    /// What is revoked.
+    pub revocations: Option<Arc<Revocations>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
 }
@@ -78,6 +81,12 @@ impl Snapshot {
             same.cloned()
                 .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
         });
+        let revocations = compiled.revocation.zip(store.clone()).map(|(spec, store)| {
+            let known = previous.and_then(|old| old.revocations.as_ref());
+            let same = known.filter(|revocations| revocations.are_of(&spec, &store));
+            same.cloned()
+                .unwrap_or_else(|| Arc::new(Revocations::start(spec, store, metrics.revocations(), clock)))
+        });
         let routes = config.routes.iter().map(|route| {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)
@@ -88,6 +97,7 @@ impl Snapshot {
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
             store,
+            revocations,
             routes: routes.collect(),
             policy: compiled.policy,
             config,

@@ -19,6 +19,7 @@ mod logs_and_metrics;
 mod reload;
 mod request_headers;
 mod response_headers;
+mod revocation;
 mod store;
 mod streams;
 mod tokens;

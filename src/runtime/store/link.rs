@@ -35,7 +35,7 @@ impl Link {
         within(CONNECT_TIMEOUT, Self::connect(servers)).await
     }
 
-    async fn connect(servers: &Servers) -> RedisResult<Self> {
+    pub(super) async fn connect(servers: &Servers) -> RedisResult<Self> {
         // Who asks has a timeout of their own.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)

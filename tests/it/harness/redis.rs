@@ -92,7 +92,9 @@ impl Redis {
     /// Asks it a command, as any other client would.
     pub async fn ask<T: FromRedisValue>(&self, command: &[impl ToRedisArgs]) -> T {
         let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.expect("it runs");
+        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let connected = client.get_multiplexed_async_connection_with_config(&patient).await;
+        let mut connection = connected.expect("it runs");
         let (name, arguments) = command.split_first().expect("a command");
         let mut command = redis::Cmd::new();
         command.arg(name).arg(arguments);
