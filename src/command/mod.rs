@@ -9,6 +9,8 @@ mod revoke;
 mod routes;
 mod run;
 mod serving;
+mod sockets;
+mod takeover;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,7 +40,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT, then drain.
-    Run,
+    Run(run::Options),
     /// Start a complete example, with an identity provider and upstreams of its own, and print what to try.
     Demo(demo::Options),
     /// Say everything that is wrong with the config.
@@ -80,7 +82,7 @@ pub fn main() -> ExitCode {
         }
     };
     match command {
-        Command::Run => run::run(&config),
+        Command::Run(options) => run::run(&config, &options),
         Command::Demo(options) => demo::run(&options),
         Command::Check => check::run(&config),
         Command::Explain(options) => explain::run(&config, &options),

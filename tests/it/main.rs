@@ -22,5 +22,6 @@ mod response_headers;
 mod revocation;
 mod store;
 mod streams;
+mod takeover;
 mod tokens;
 mod upgrades;
