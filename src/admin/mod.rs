@@ -118,11 +118,15 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes
 }
 
 fn metrics(gateway: &Gateway) -> Vec<u8> {
-    for keys in &gateway.snapshot().keys {
+    let snapshot = gateway.snapshot();
+    for keys in &snapshot.keys {
         keys.measure();
     }
-    if let Some(revocations) = &gateway.snapshot().revocations {
+    if let Some(revocations) = &snapshot.revocations {
         revocations.measure();
+    }
+    for counters in &snapshot.meters.0 {
+        counters.measure();
     }
     gateway.metrics.text()
 }
