@@ -8,6 +8,7 @@ mod limits;
 mod revocation;
 mod routes;
 mod store;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::policy::token::TokenRules;
 pub use revocation::{KeyPattern, RevocationSpec, Subject};
 pub use routes::Names;
 pub use store::{Servers, StoreSpec};
+pub use tls::ServerTls;
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct Compiled {
     pub limits: Vec<LimitSpec>,
     /// By place in the routes' `upstream`.
     pub upstreams: Vec<UpstreamSpec>,
+    /// By listener; `None`: it is plain.
+    pub tls: Vec<Option<ServerTls>>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
     /// What is revoked, by keys of the store.
@@ -162,6 +166,11 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
         issuers,
         limits: specs,
         upstreams: upstreams(config, problems),
+        tls: (config
+            .listeners
+            .iter()
+            .map(|listener| tls::of_listener(listener, problems)))
+        .collect(),
         store: store::store(config.redis.as_ref(), problems),
         revocation: revocation::revocation(config, problems),
     };

@@ -9,12 +9,14 @@ use prometheus::proto::LabelPair;
 use prometheus::{Encoder, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use self::families::Families;
+pub use self::listener::{ListenerMetrics, Refused};
 pub use self::outcomes::Outcomes;
 pub use self::route::RouteMetrics;
 use super::Decision;
 use crate::policy::denial::Code;
 
 mod families;
+mod listener;
 mod outcomes;
 mod route;
 
@@ -130,15 +132,6 @@ pub struct RevocationMetrics {
     pub entries: IntGauge,
     /// 1 while all of the last second's are.
     pub current: IntGauge,
-}
-
-/// The metrics of one listener.
-#[derive(Debug)]
-pub struct ListenerMetrics {
-    /// Open connections.
-    pub connections: IntGauge,
-    /// Requests whose forwarding headers nobody trusted.
-    pub untrusted_forwarding: IntCounter,
 }
 
 /// The names that a config has.
@@ -275,10 +268,7 @@ impl Metrics {
     /// A listener's handles.
     #[must_use]
     pub fn listener(&self, name: &str) -> ListenerMetrics {
-        ListenerMetrics {
-            connections: self.families.connections.with_label_values(&[name]),
-            untrusted_forwarding: self.families.untrusted_forwarding.with_label_values(&[name]),
-        }
+        ListenerMetrics::new(&self.families, name)
     }
 
     /// Removes the series of names that the config in force does not have. To be called after a reload; requests that still

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::compile::Compiled;
+use crate::compile::{Compiled, ServerTls};
 use crate::config::model::Config;
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::Policy;
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub revocations: Option<Arc<Revocations>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
+    /// By listener; `None`: it is plain.
+    pub tls: Vec<Option<ServerTls>>,
 }
 
 impl Snapshot {
@@ -76,6 +78,11 @@ impl Snapshot {
                 Arc::new(Upstream::new(spec, metrics, workers))
             })
         });
+        // Carried over for its session tickets: they are honoured by what issued them.
+        let tls = compiled.tls.into_iter().enumerate().map(|(place, tls)| {
+            let old = previous.and_then(|old| old.tls.get(place));
+            old.filter(|old| **old == tls).cloned().unwrap_or(tls)
+        });
         let store = compiled.store.map(|spec| {
             let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
             same.cloned()
@@ -96,6 +103,7 @@ impl Snapshot {
             keys: keys.collect(),
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
+            tls: tls.collect(),
             store,
             revocations,
             routes: routes.collect(),

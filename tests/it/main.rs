@@ -23,5 +23,6 @@ mod revocation;
 mod store;
 mod streams;
 mod takeover;
+mod tls;
 mod tokens;
 mod upgrades;
