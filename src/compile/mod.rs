@@ -105,6 +105,8 @@ pub struct LimitSpec {
     pub counting: Counting,
     /// All that gives a count its meaning: another rate or another `by` counts afresh.
     pub meaning: String,
+    /// Gateways count together, in the store; and what happens while it is away.
+    pub in_store: Option<model::OnStoreError>,
 }
 
 /// How a limit counts.

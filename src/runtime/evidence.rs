@@ -5,16 +5,18 @@ use std::sync::Arc;
 use crate::observe::metrics::Metrics;
 use crate::policy::authn::jwt;
 use crate::policy::credential::Credential;
+use crate::policy::denial::Denial;
 use crate::policy::facts::Facts;
 use crate::policy::identity::AuthMethod;
-use crate::policy::judge::{Case, Evidence};
+use crate::policy::judge::{Case, Evidence, Undecided};
 use crate::policy::token::{TokenFault, VerifiedToken};
+use crate::policy::verdict::Verdict;
 
 use super::keys::{Judged, Keys};
 use super::snapshot::Snapshot;
 
 /// Gathers what the case needs.
-pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
+pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &mut Case<'_, '_>) -> Evidence {
     match case.presented.credential {
         Credential::Token(token) => of_token(metrics, snapshot, facts, case, token).await,
         Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
@@ -25,7 +27,7 @@ async fn of_token(
     metrics: &Metrics,
     snapshot: &Snapshot,
     facts: &Facts<'_>,
-    case: &Case<'_, '_>,
+    case: &mut Case<'_, '_>,
     token: &str,
 ) -> Evidence {
     // A token is in the cache of the one issuer that verified it, so a hit needs no parsing.
@@ -40,8 +42,31 @@ async fn of_token(
     if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
         return Evidence::NotAsked(denial);
     }
+    if let Err(denial) = admitted(snapshot, facts, case).await {
+        return Evidence::NotAsked(denial);
+    }
     let verified = verified(metrics, snapshot, case, token).await;
     Evidence::Token(verified.and_then(|token| not_revoked(snapshot, token)))
+}
+
+/// Before anything is bought for a stranger, the limits by address are asked that gateways share.
+async fn admitted(snapshot: &Snapshot, facts: &Facts<'_>, case: &mut Case<'_, '_>) -> Result<(), Denial> {
+    if case.asks().is_empty() {
+        return Ok(());
+    }
+    let now_ns = facts.now.monotonic_ns;
+    let answer = Box::pin(snapshot.meters.admit_shared(case.asks(), now_ns)).await;
+    case.answered(answer, &snapshot.meters, now_ns)
+}
+
+/// Asks the limits that gateways share, all that are left in one go, and ends the judgement.
+pub async fn conclude<'p>(snapshot: &Snapshot, undecided: Undecided<'p>, now_ns: u64) -> Verdict<'p> {
+    if undecided.asks().is_empty() {
+        return undecided.alone(&snapshot.meters, now_ns);
+    }
+    // A box: what most requests do not have should not make the future of each larger.
+    let answer = Box::pin(snapshot.meters.admit_shared(undecided.asks(), now_ns)).await;
+    undecided.conclude(answer, &snapshot.meters, now_ns)
 }
 
 /// Judged on every request, also of a token known already (r23).

@@ -60,11 +60,21 @@ impl Snapshot {
                 Arc::new(Keys::new(spec, metrics, clock, old.as_deref()))
             })
         });
+        let store = compiled.store.map(|spec| {
+            let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
+            same.cloned()
+                .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
+        });
         let meters = compiled.limits.into_iter().map(|spec| {
-            let same = previous.and_then(|old| old.meters.0.iter().find(|counters| *counters.spec() == spec));
+            let same = previous.and_then(|old| {
+                old.meters
+                    .0
+                    .iter()
+                    .find(|counters| counters.are_of(&spec, store.as_ref()))
+            });
             same.cloned().unwrap_or_else(|| {
                 let metrics = metrics.limit(&spec.name);
-                Arc::new(Counters::new(spec, metrics))
+                Arc::new(Counters::new(spec, metrics, store.as_ref()))
             })
         });
         let upstreams = compiled.upstreams.into_iter().map(|spec| {
@@ -79,11 +89,6 @@ impl Snapshot {
         let tls = compiled.tls.into_iter().enumerate().map(|(place, tls)| {
             let old = previous.and_then(|old| old.tls.get(place));
             old.filter(|old| **old == tls).cloned().unwrap_or(tls)
-        });
-        let store = compiled.store.map(|spec| {
-            let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
-            same.cloned()
-                .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
         });
         let revocations = compiled.revocation.zip(store.clone()).map(|(spec, store)| {
             let known = previous.and_then(|old| old.revocations.as_ref());

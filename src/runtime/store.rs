@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::compile::StoreSpec;
+use crate::compile::{Servers, StoreSpec};
 use crate::observe::metrics::StoreMetrics;
 
 pub use link::Link;
@@ -95,6 +95,18 @@ impl Store {
     #[must_use]
     pub fn key(&self, name: &str) -> String {
         format!("{}{name}", self.kept.spec.key_prefix)
+    }
+
+    /// The connection; `None`: it is away.
+    #[must_use]
+    pub fn link(&self) -> Option<Link> {
+        self.kept.link.load().as_deref().cloned()
+    }
+
+    /// Whether keys are in many places.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.kept.spec.servers, Servers::Cluster(_))
     }
 
     /// Whether it answers, as far as is known.

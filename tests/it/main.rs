@@ -21,6 +21,7 @@ mod reload;
 mod request_headers;
 mod response_headers;
 mod revocation;
+mod shared_limits;
 mod store;
 mod streams;
 mod takeover;

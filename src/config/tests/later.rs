@@ -68,11 +68,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "",
         ),
         (
-            "limits.a.store",
-            "[limits.a]\nrate = '1/s'\nstore = 'redis'",
-            "[limits.a]\nrate = '1/s'\nstore = 'local'",
-        ),
-        (
             "limits.a.charge_on",
             "[limits.a]\nrate = '1/s'\ncharge_on = [401]",
             "[limits.a]\nrate = '1/s'\ncharge_on = []",
