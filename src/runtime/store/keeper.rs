@@ -63,15 +63,22 @@ async fn keep(kept: &Kept) {
 }
 
 /// Lets requests use the connection for as long as it answers; then, why it does not.
+///
+/// One that answers the keeper and not requests is given back less and less often: a part of a Cluster may hang that the keeper
+/// does not see, and each request that finds out has waited.
 async fn watch(kept: &Kept, link: &Link) -> StoreError {
+    let mut pause = FIRST_PAUSE;
     loop {
         if let Err(error) = link.ping(kept.spec.timeout).await {
             return error;
         }
         kept.is_up(link);
         tokio::select! {
-            () = kept.suspected.notified() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = kept.suspected.notified() => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            () = tokio::time::sleep(LOOK) => pause = FIRST_PAUSE,
         }
     }
 }
