@@ -5,6 +5,7 @@ mod demo;
 mod explain;
 mod health;
 mod key;
+mod mode;
 mod revoke;
 mod routes;
 mod run;
@@ -49,6 +50,8 @@ enum Command {
     Explain(explain::Options),
     /// Show the table of routes.
     Routes(routes::Options),
+    /// Set the auth mode of a route, above the config file; list modes, or take them back.
+    Mode(mode::Options),
     /// Make or hash an API key.
     #[command(subcommand)]
     Key(key::Command),
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&config),
         Command::Explain(options) => explain::run(&config, &options),
         Command::Routes(options) => routes::run(&config, &options),
+        Command::Mode(options) => mode::run(&config, &options),
         Command::Key(command) => key::run(&command),
         Command::Revoke(options) => revoke::run(&config, &options),
         Command::Health => health::run(&config),

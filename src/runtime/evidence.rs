@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::observe::metrics::Metrics;
 use crate::policy::authn::jwt;
 use crate::policy::credential::Credential;
-use crate::policy::denial::Denial;
+use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
 use crate::policy::identity::AuthMethod;
 use crate::policy::judge::{Case, Evidence, Undecided};
@@ -13,14 +13,57 @@ use crate::policy::token::{TokenFault, VerifiedToken};
 use crate::policy::verdict::Verdict;
 
 use super::keys::{Judged, Keys};
+use super::revocation::Standing;
 use super::snapshot::Snapshot;
 
 /// Gathers what the case needs.
 pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &mut Case<'_, '_>) -> Evidence {
     match case.presented.credential {
         Credential::Token(token) => of_token(metrics, snapshot, facts, case, token).await,
-        Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
+        Credential::ApiKey(ref key) => of_key(snapshot, facts, key),
+        Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
     }
+}
+
+/// The judge knows the keys of the config; only whether one was revoked he cannot.
+fn of_key(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8]) -> Evidence {
+    let Some(revocations) = &snapshot.revocations else {
+        return Evidence::None;
+    };
+    let Ok(caller) = snapshot.policy.api_keys.judge(key, facts.now.unix_s) else {
+        return Evidence::None;
+    };
+    match revocations.of_caller(&caller) {
+        Standing::Good => Evidence::None,
+        Standing::Revoked => Evidence::NotAsked(Denial::plain(Code::InvalidApiKey, "key_revoked")),
+        Standing::Unknown => Evidence::NotAsked(Denial::plain(Code::AuthUnavailable, "revocations_unknown")),
+    }
+}
+
+/// What is known of the case here and now: nobody is asked, nothing is counted.
+#[must_use]
+pub fn at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
+    let token = match case.presented.credential {
+        Credential::Token(token) => token,
+        Credential::ApiKey(ref key) => return of_key(snapshot, facts, key),
+        Credential::Internal(_) | Credential::Anonymous | Credential::Absent => return Evidence::None,
+    };
+    let mut issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
+    if let Some(known) = issuers.find_map(|keys| keys.known(token)) {
+        return Evidence::Token(not_revoked(snapshot, known));
+    }
+    if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
+        return Evidence::NotAsked(denial);
+    }
+    let verified = jwt::parse(token).and_then(|parsed| {
+        let issuer = snapshot.policy.issuer_of(case.route, parsed.issuer());
+        let keys = issuer.and_then(|place| snapshot.keys.get(place));
+        match keys.ok_or(TokenFault::UnknownIssuer)?.judge(token, &parsed) {
+            Judged::Known(outcome) => outcome,
+            Judged::Fetch(fault) => Err(fault),
+        }
+    });
+    Evidence::Token(verified.and_then(|token| not_revoked(snapshot, token)))
 }
 
 async fn of_token(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Gateway, Issuer, Redis, Request, Response, Setup, Upstream, eventually, refused};
+use crate::harness::{Gateway, Issuer, Redis, Request, Response, Setup, Upstream, eventually, refused, sha256};
 
 const CURRENT: &str = "gateway_revocations_current";
 
@@ -230,6 +230,42 @@ async fn with_deny_nobody_is_let_in_by_revocations_that_may_be_old() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     house.redis.thaw().await;
     becomes(&gateway, &token, 200).await;
+}
+
+#[tokio::test]
+async fn an_api_key_is_revoked_by_its_id_itself_or_its_user() {
+    let house = House::new().await;
+    let (secret, hash) = ("hok_live_one", sha256("hok_live_one"));
+    let keys = format!("[api_keys]\n[[api_keys.keys]]\nid = \"ci\"\nhash = \"{hash}\"\nuser = \"svc\"\n");
+    let revocation = "keys = [\"by-id:{key_id}\", \"by-digest:{token_sha256}\", \"by-user:{user}\"]";
+    let config = house
+        .setup(revocation)
+        .and(&keys)
+        .config()
+        .replace("\"jwt\"", "[\"jwt\", \"api_key\"]");
+    let gateway = Gateway::with(&config).start().await;
+    gateway.metric_becomes(CURRENT, 1.0).await;
+    let ask = async || gateway.send(&Request::get("/").header("X-API-Key", secret)).await;
+    let becomes = async |status: u16| {
+        eventually("the key's standing", async || {
+            (ask().await.head.status() == status).then_some(())
+        })
+        .await;
+    };
+    let by_digest = format!("by-digest:{}", hash.trim_start_matches("sha256:").to_uppercase());
+    for key in ["by-id:ci", &by_digest, "by-user:svc"] {
+        becomes(200).await;
+        let _: () = house.redis.ask(&["SET", key, "1"]).await;
+        becomes(401).await;
+        let response = ask().await;
+        refused(&response, 401, "invalid_api_key");
+        assert_eq!(gateway.access_line_of(&response).await["detail"], "key_revoked");
+        let _: () = house.redis.ask(&["DEL", key]).await;
+    }
+    becomes(200).await;
+    let output = gateway.run(&["revoke", "--key-id", "ci"]).await;
+    assert!(output.status.success(), "{output:?}");
+    becomes(401).await;
 }
 
 #[tokio::test]
