@@ -42,7 +42,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(upstream.http2, key("http2"));
         later(!upstream.try_timeout.is_zero(), key("try_timeout"));
         later(upstream.health.is_some(), key("health"));
-        later(upstream.tls.is_some(), key("tls"));
     }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);

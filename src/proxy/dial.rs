@@ -2,43 +2,40 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::ConfigVerifierExt;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use crate::compile::{ClientTls, UpstreamSpec};
 use crate::config::model::Endpoint as Url;
 use crate::runtime::upstream::{Connection, Endpoint};
 
 use super::listener::keepalive;
 use super::small_write;
 
-/// Connects, within `timeout` in all.
+/// Connects, within `connect_timeout` in all.
 ///
 /// # Errors
 /// Why it could not.
-pub async fn dial(endpoint: &Endpoint, timeout: Duration, preserve_case: bool) -> io::Result<Connection> {
+pub async fn dial(endpoint: &Endpoint, spec: &UpstreamSpec, preserve_case: bool) -> io::Result<Connection> {
     let dialing = async {
         match &endpoint.url {
             Url::Http { host, port } => handshake(tcp(host, *port).await?, preserve_case).await,
             Url::Https { host, port } => {
-                let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
-                let stream = tls()?.connect(name, tcp(host, *port).await?).await?;
-                handshake(stream, preserve_case).await
+                let tls = spec.tls.as_ref().ok_or_else(|| io::Error::other("no TLS for it"))?;
+                handshake(secure(tls, host, tcp(host, *port).await?).await?, preserve_case).await
             }
             Url::Unix(path) => handshake(tokio::net::UnixStream::connect(path).await?, preserve_case).await,
         }
     };
-    tokio::time::timeout(timeout, dialing)
+    tokio::time::timeout(spec.config.connect_timeout, dialing)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
@@ -48,6 +45,15 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
     Ok(stream)
+}
+
+/// TLS as the upstream has it: the endpoint must show a certificate for its host, or for `tls.server_name`.
+async fn secure(tls: &ClientTls, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let name = match &tls.server_name {
+        Some(name) => name.clone(),
+        None => ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?,
+    };
+    TlsConnector::from(tls.config.clone()).connect(name, stream).await
 }
 
 async fn handshake<S>(stream: S, preserve_case: bool) -> io::Result<Connection>
@@ -99,15 +105,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Plain<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
-}
-
-/// TLS as the system trusts it; made once.
-fn tls() -> io::Result<TlsConnector> {
-    static TLS: OnceLock<TlsConnector> = OnceLock::new();
-    if let Some(tls) = TLS.get() {
-        return Ok(tls.clone());
-    }
-    let config = ClientConfig::with_platform_verifier().map_err(io::Error::other)?;
-    let tls = TlsConnector::from(Arc::new(config));
-    Ok(TLS.get_or_init(|| tls).clone())
 }

@@ -51,7 +51,7 @@ impl Sending<'_> {
             let connected = match kept {
                 Some(connection) => Ok(connection),
                 // Boxed: rare, and large enough to double what every idle connection of a client costs.
-                None => Box::pin(dial(endpoint, upstream.spec.config.connect_timeout, self.preserve_case)).await,
+                None => Box::pin(dial(endpoint, &upstream.spec, self.preserve_case)).await,
             };
             let mut connection = match connected {
                 Ok(connection) => connection,

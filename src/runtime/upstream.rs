@@ -274,6 +274,7 @@ mod tests {
         let spec = UpstreamSpec {
             name: Arc::from("u"),
             config: loaded.config.upstreams["u"].clone(),
+            tls: None,
         };
         Arc::new(Upstream::new(spec, Metrics::new("test").unwrap().upstream("u", &[]), 1))
     }

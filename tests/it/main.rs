@@ -28,3 +28,4 @@ mod takeover;
 mod tls;
 mod tokens;
 mod upgrades;
+mod upstream_tls;

@@ -95,11 +95,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '1s'",
             "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '0s'",
         ),
-        (
-            "upstreams.b.tls",
-            "[upstreams.b]\nurls = ['https://b']\ntls = { server_name = 'b' }",
-            "",
-        ),
         ("resource", "[resource]\nresource = 'https://api.example.com'", ""),
         ("telemetry", "[telemetry]\notlp = 'http://otel:4318'", ""),
     ] {

@@ -26,6 +26,7 @@ fn upstream(urls: &[String]) -> Arc<Upstream> {
     let spec = UpstreamSpec {
         name: Arc::from("u"),
         config: loaded.config.upstreams["u"].clone(),
+        tls: None,
     };
     Arc::new(Upstream::new(spec, Metrics::new("test").unwrap().upstream("u", &[]), 1))
 }
