@@ -1,4 +1,4 @@
-//! A new connection to an endpoint: TCP, TLS where it is `https://`, and HTTP/1.1 on it.
+//! A new connection to an endpoint: TCP, TLS where it is `https://`, and HTTP/1.1 or HTTP/2 on it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,8 +15,10 @@ use tokio_rustls::client::TlsStream;
 
 use crate::compile::{ClientTls, UpstreamSpec};
 use crate::config::model::Endpoint as Url;
+use crate::runtime::http2_connections::Http2Connections;
 use crate::runtime::upstream::{Connection, Endpoint};
 
+use super::dial_http2;
 use super::listener::keepalive;
 use super::small_write;
 
@@ -24,15 +26,32 @@ use super::small_write;
 ///
 /// # Errors
 /// Why it could not.
-pub async fn dial(endpoint: &Endpoint, spec: &UpstreamSpec, preserve_case: bool) -> io::Result<Connection> {
+pub async fn dial(
+    endpoint: &Endpoint,
+    worker: usize,
+    spec: &UpstreamSpec,
+    preserve_case: bool,
+) -> io::Result<Connection> {
+    let http2 = endpoint.http2(worker);
     let dialing = async {
+        let _making = match http2 {
+            None => None,
+            Some(connections) => {
+                let making = connections.making.lock().await;
+                // Another request may have made one meanwhile.
+                if let Some(stream) = connections.take() {
+                    return Ok(Connection::Http2(stream));
+                }
+                Some(making)
+            }
+        };
         match &endpoint.url {
-            Url::Http { host, port } => handshake(tcp(host, *port).await?, preserve_case).await,
+            Url::Http { host, port } => speak(tcp(host, *port).await?, http2, preserve_case).await,
             Url::Https { host, port } => {
                 let tls = spec.tls.as_ref().ok_or_else(|| io::Error::other("no TLS for it"))?;
-                handshake(secure(tls, host, tcp(host, *port).await?).await?, preserve_case).await
+                speak(secure(tls, host, tcp(host, *port).await?).await?, http2, preserve_case).await
             }
-            Url::Unix(path) => handshake(tokio::net::UnixStream::connect(path).await?, preserve_case).await,
+            Url::Unix(path) => speak(tokio::net::UnixStream::connect(path).await?, http2, preserve_case).await,
         }
     };
     tokio::time::timeout(spec.config.connect_timeout, dialing)
@@ -56,10 +75,13 @@ async fn secure(tls: &ClientTls, host: &str, stream: TcpStream) -> io::Result<Tl
     TlsConnector::from(tls.config.clone()).connect(name, stream).await
 }
 
-async fn handshake<S>(stream: S, preserve_case: bool) -> io::Result<Connection>
+async fn speak<S>(stream: S, http2: Option<&Http2Connections>, preserve_case: bool) -> io::Result<Connection>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    if let Some(connections) = http2 {
+        return dial_http2::handshake(stream, connections).await.map(Connection::Http2);
+    }
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(preserve_case)
         .handshake(TokioIo::new(Plain(stream)))
@@ -69,7 +91,7 @@ where
     tokio::spawn(async move {
         let _ = connection.with_upgrades().await;
     });
-    Ok(sender)
+    Ok(Connection::Http1(sender))
 }
 
 /// A stream whose small writes go as one piece.

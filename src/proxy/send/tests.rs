@@ -100,7 +100,10 @@ async fn a_request_that_kills_its_reader_is_sent_on_one_kept_connection_only() {
     }
     for (response, mut connection) in answered {
         drop(response);
-        connection.ready().await.unwrap();
+        let Connection::Http1(sender) = &mut connection else {
+            panic!("nobody asked for HTTP/2");
+        };
+        sender.ready().await.unwrap();
         upstream.endpoints[0].keep(0, connection);
     }
     let failed = send(&upstream, "/poison").await;
