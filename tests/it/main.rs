@@ -19,6 +19,8 @@ mod http2_upstream;
 mod keys;
 mod limits;
 mod logs_and_metrics;
+mod migration;
+mod mode;
 mod proxy_protocol;
 mod reload;
 mod request_headers;
