@@ -15,6 +15,7 @@ use crate::observe::metrics::{Configured, Metrics};
 use super::clock::Clock;
 use super::log::Log;
 use super::refresh::refresh;
+use super::shared_modes::SharedModes;
 use super::snapshot::Snapshot;
 
 /// The running gateway.
@@ -34,6 +35,8 @@ pub struct Gateway {
     was_ready: AtomicBool,
     started_ns: u64,
     reload: ArcSwap<Reload>,
+    /// Modes from the store.
+    pub shared_modes: SharedModes,
 }
 
 /// How long `/readyz` waits for the first fetch of each issuer's keys.
@@ -83,6 +86,7 @@ impl Gateway {
             was_ready: AtomicBool::new(false),
             started_ns: clock.monotonic_ns(),
             reload: ArcSwap::default(),
+            shared_modes: SharedModes::default(),
         })
     }
 
@@ -256,7 +260,7 @@ impl Gateway {
 }
 
 /// Puts back what a running process cannot change, and names what differed: sockets are bound and threads started once. Whom a
-/// listener believes is judged per request, and does change.
+/// listener believes is judged per request, and its certificates are shown per connection: those do change.
 fn keep_what_was_started(new: &mut Config, running: &Config) -> Vec<String> {
     let mut kept = Vec::new();
     let mut keep = |key: &str, differs: bool| {
@@ -283,6 +287,8 @@ fn keep_what_was_started(new: &mut Config, running: &Config) -> Vec<String> {
         };
         listener.trusted_proxies.clone_from(&changed.trusted_proxies);
         listener.client_address_from = changed.client_address_from;
+        listener.certificates.clone_from(&changed.certificates);
+        listener.client_auth.clone_from(&changed.client_auth);
         keep(&format!("listeners.{}", listener.name), listener != changed);
     }
     new.server = server;
