@@ -1,12 +1,15 @@
 //! `gateway check`: everything that is wrong with the config, one a line; with `--audit` what it leaves open though nothing is wrong;
-//! with `--schema` the shape of a config, for editors.
+//! with `--schema` the shape of a config, for editors. What is valid and seldom meant is warned of.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
+use http::Method;
 
-use crate::config::{Source, schema};
+use crate::compile::Hidden;
+use crate::config::{Source, Sources, schema};
+use crate::policy::route::Route;
 use crate::runtime::clock::Clock;
 
 use super::audit::{self, Finding, Severity};
@@ -39,17 +42,28 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         Err(code) => return code,
     };
     let found = audit::audit(&loaded, &compiled, Clock::start().now().unix_s);
-    let line = |found: &audit::Found| {
+    let line = |found: &audit::Found, kind: &str| {
         let at = match loaded.sources.of(&found.key) {
             Source::File(file) => file.display().to_string(),
             other => other.to_string(),
         };
         let finding = found.finding;
-        format!("{at}: {}: {}; mend: {}", found.key, finding.says(), finding.mend())
+        format!(
+            "{at}: {}: {kind}{}; mend: {}",
+            found.key,
+            finding.says(),
+            finding.mend()
+        )
     };
-    // What a rollback would run into is said unasked: nobody finds out at night.
+    let routes = &compiled.policy.routes;
+    for hidden in &compiled.hidden {
+        if let Some(warning) = warning(hidden, routes, &loaded.sources) {
+            eprintln!("{warning}");
+        }
+    }
+    // What a rollback would run into is said unasked: nobody should find out at night.
     for found in found.iter().filter(|found| !options.audit && warns(found.finding)) {
-        eprintln!("warning: {}", line(found));
+        eprintln!("{}", line(found, "warning: "));
     }
     if options.audit {
         for found in &found {
@@ -57,11 +71,11 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
                 "{} {}: {}",
                 found.finding.severity().name(),
                 found.finding.name(),
-                line(found)
+                line(found, "")
             );
         }
     }
-    let routes = compiled.policy.routes.len();
+    let routes = routes.len();
     let plural = if routes == 1 { "" } else { "s" };
     let findings = if options.audit {
         format!(", {} findings", found.len())
@@ -77,4 +91,30 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
 
 fn warns(finding: Finding) -> bool {
     matches!(finding, Finding::FallbackForbidden | Finding::FallbackOneBucket)
+}
+
+/// `FILE:LINE:COL: key.path: warning: …`
+fn warning(hidden: &Hidden, routes: &[Route], sources: &Sources) -> Option<String> {
+    let (narrow, wide) = (routes.get(hidden.narrow)?, routes.get(hidden.wide)?);
+    let key = format!("routes.{}.methods", narrow.name);
+    let taken = listed(&hidden.taken);
+    let lost = if hidden.methods.is_empty() {
+        format!("everything but {taken}")
+    } else {
+        listed(&hidden.methods)
+    };
+    Some(format!(
+        "{}: {key}: warning: hides {lost} of the wider route \"{}\" at {}: there they are 405; take these methods too, or add a \
+         route that does",
+        sources.of(&key),
+        wide.name,
+        hidden.path,
+    ))
+}
+
+/// GET includes HEAD.
+fn listed(methods: &[Method]) -> String {
+    let named = |method: &&Method| **method != Method::HEAD || !methods.contains(&Method::GET);
+    let names: Vec<&str> = methods.iter().filter(named).map(Method::as_str).collect();
+    names.join(", ")
 }

@@ -8,6 +8,7 @@ pub mod address;
 pub mod authn;
 pub mod authz;
 pub mod canary;
+pub mod cors;
 pub mod credential;
 pub mod denial;
 pub mod digest;
@@ -21,8 +22,12 @@ pub mod mode;
 pub mod opinion;
 pub mod path;
 pub mod pattern;
+pub mod preflight;
+pub mod proxy_header;
 pub mod request_id;
+pub mod rewrite;
 pub mod route;
+pub mod setting;
 pub mod shadow;
 pub mod template;
 pub mod token;
@@ -75,6 +80,13 @@ impl Policy {
         self.listeners
             .get(listener)
             .map_or(Believed::XForwardedFor, |(trust, _)| trust.believed)
+    }
+
+    /// Whether a listener trusts `peer` to say who the client is.
+    #[must_use]
+    pub fn trusts(&self, listener: usize, peer: std::net::IpAddr) -> bool {
+        let trust = self.listeners.get(listener);
+        trust.is_some_and(|(trust, _)| trust.proxies.contain(peer))
     }
 
     /// Whether the legacy secret may come from `client`; without `[internal]` its header is nothing special.

@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
-use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge::{self, Refused};
+use crate::policy::preflight::preflight;
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::{evidence, shadow};
@@ -17,21 +17,20 @@ use crate::runtime::{evidence, shadow};
 use super::connection::Client;
 use super::forward::{self, Outgoing};
 use super::head_guard::Refusal;
-use super::record::Record;
+use super::record::{Exchange, Record};
 use super::respond::{self, Carried};
 use super::response_body::ResponseBody;
 
-/// Answers one request.
-pub async fn handle(client: Arc<Client>, mut request: Request<Incoming>) -> Response<ResponseBody> {
-    let head = client.heads.take();
-    let gateway = &client.worker.gateway;
-    let snapshot = gateway.snapshot();
-    let upgrade = upgrade_of(request.version(), request.method(), request.headers());
-    let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
-    // One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.
-    let outgoing = Box::new(Outgoing { request, upgrade });
-    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, head.exchange);
-    match head.refusal {
+/// Answers one request; `refusal`: what is wrong with its head.
+pub async fn answer(
+    client: Arc<Client>,
+    outgoing: Box<Outgoing>,
+    refusal: Option<Refusal>,
+    exchange: Exchange,
+) -> Response<ResponseBody> {
+    let snapshot = client.worker.gateway.snapshot();
+    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, exchange);
+    match refusal {
         Some(refusal) => respond::denial(record, refused_by_guard(refusal), &Carried::default()),
         None => judge_and_answer(&client, &snapshot, record, outgoing).await,
     }
@@ -48,34 +47,27 @@ async fn judge_and_answer(
         Ok(facts) => facts,
         Err(denial) => return respond::denial(record, denial, &Carried::default()),
     };
-    let case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
+    match preflight(&snapshot.policy, &facts) {
+        Ok(None) => {}
+        Ok(Some(preflight)) => return respond::preflight(record, &preflight),
+        Err(refused) => return refuse(record, *refused, &facts),
+    }
+    let mut case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
         Ok(case) => case,
-        Err(refused) => {
-            let Refused {
-                denial,
-                route,
-                allowances,
-                arm,
-            } = *refused;
-            record.arm = arm;
-            return respond::denial(record, denial, &Carried { route, allowances });
-        }
+        Err(refused) => return refuse(record, *refused, &facts),
     };
-    let (route, pattern) = (case.route, case.pattern);
+    let route = case.route;
     let metrics = &client.worker.gateway.metrics;
-    let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
+    let evidence = evidence::gather(metrics, snapshot, &facts, &mut case).await;
     let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
-    let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
+    let verdict = evidence::conclude(snapshot, undecided, facts.now.monotonic_ns).await;
     record.judged(route, &verdict);
     if let Some(shadowed) = shadowed {
         record.shadowed(route, &facts, &verdict, &shadowed);
     }
     let Verdict { allowances, effect, .. } = verdict;
-    let carried = Carried {
-        route: Some(route),
-        allowances,
-    };
+    let carried = Carried::of(Some(route), allowances, facts.headers);
     let permit = match effect {
         Effect::Denial(denial) => return respond::denial(record, denial, &carried),
         Effect::Permit(permit) => permit,
@@ -87,10 +79,17 @@ async fn judge_and_answer(
         },
         Action::Respond(answer) => respond::fixed(record, permit, answer, &carried),
         Action::Redirect(redirect) => {
-            let target = facts.target(pattern);
+            let target = facts.target(permit.pattern());
             respond::redirect(record, permit, redirect, &target, &carried)
         }
     }
+}
+
+/// Refused before anybody was asked who is calling.
+fn refuse(mut record: Box<Record>, refused: Refused<'_>, facts: &Facts<'_>) -> Response<ResponseBody> {
+    record.arm = refused.arm;
+    let carried = Carried::of(refused.route, refused.allowances, facts.headers);
+    respond::denial(record, refused.denial, &carried)
 }
 
 fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, he
 use hyper::body::Incoming;
 
 use crate::observe::Decision;
-use crate::observe::access_log::AccessLine;
+use crate::observe::access_log::{AccessLine, protocol_name};
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
 use crate::policy::canary::Arm;
@@ -17,6 +17,7 @@ use crate::policy::facts::{Facts, Now};
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
 use crate::policy::request_id;
 use crate::policy::route::Route;
+use crate::policy::setting::Subject;
 use crate::policy::shadow::Shadowed;
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::request_body::Progress;
@@ -26,10 +27,23 @@ use crate::runtime::upstream::Upstream;
 
 use super::connection::Client;
 use super::failure::ForwardError;
-use super::head_guard::Exchange;
+use super::grpc;
+use super::head_guard;
+use super::http2::OpenStream;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
+
+/// The `reason` of a preflight that was answered here.
+const PREFLIGHT: &str = "preflight";
+
+/// A request and its answer on their way, as what carries them needs to know; over when this is dropped.
+pub enum Exchange {
+    /// Tells the head guard.
+    Http1(head_guard::Exchange),
+    /// Tells the connection's idle clock.
+    Http2(OpenStream),
+}
 
 /// nginx' word for it; nobody is sent it.
 fn client_closed_request() -> StatusCode {
@@ -82,7 +96,8 @@ pub struct Record {
     upstream: Option<(Arc<Upstream>, usize)>,
     upstream_ns: Option<u64>,
     overhead_ns: u64,
-    /// Tells the guard when the exchange has ended.
+    /// A gRPC call: told of refusals in gRPC's way.
+    pub is_grpc: bool,
     _exchange: Exchange,
 }
 
@@ -148,6 +163,7 @@ impl Record {
             overhead_ns: 0,
             client: client.clone(),
             snapshot,
+            is_grpc: grpc::is_call(request.version(), request.headers()),
             _exchange: exchange,
         })
     }
@@ -165,6 +181,13 @@ impl Record {
             Effect::Permit(_) => Decision::Allow,
             Effect::Denial(_) => Decision::Deny,
         };
+    }
+
+    /// It is a preflight, which the gateway answers for that route.
+    pub fn preflight(&mut self, route: &Route) {
+        self.route = Some(route.index);
+        self.decision = Decision::Allow;
+        self.reason = Some(PREFLIGHT);
     }
 
     /// The route's shadow has spoken too.
@@ -212,6 +235,16 @@ impl Record {
         }
         if self.upstream_ns.is_none() {
             self.overhead_ns = self.elapsed_ns();
+        }
+    }
+
+    /// The request as headers see it that are made of it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            identity: self.identity.as_deref(),
+            client: self.origin.client,
+            request_id: &self.request_id,
         }
     }
 
@@ -286,7 +319,7 @@ impl Record {
                 .saturating_add(i64::try_from(elapsed_ns / 1_000_000).unwrap_or(0)),
             request_id: self.request_id.to_str().unwrap_or_default(),
             listener: &self.client.admitted.listener.config.name,
-            protocol: protocol(self.version),
+            protocol: protocol_name(self.version),
             host: self
                 .host
                 .as_ref()
@@ -361,26 +394,4 @@ fn id_of(snapshot: &Snapshot, request: &Request<Incoming>) -> HeaderValue {
 fn says_where_from(headers: &HeaderMap) -> bool {
     let says = |name: &HeaderName| [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].contains(name);
     headers.keys().any(says)
-}
-
-const fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        _http_1_1 => "HTTP/1.1",
-    }
-}
-
-/// Whether a refusal closes the connection: what follows on it cannot be trusted, or nobody reads it.
-#[must_use]
-pub const fn closes(code: Code) -> bool {
-    matches!(
-        code,
-        Code::MalformedRequest
-            | Code::RequestTimeout
-            | Code::TargetTooLong
-            | Code::HeadTooLarge
-            | Code::NotImplemented
-            | Code::BodyTooLarge
-    )
 }

@@ -5,12 +5,15 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::policy::action::{Fixed, Redirect, Target};
-use crate::policy::denial::{Challenge, Denial, Tells};
+use crate::policy::cors::CrossOrigin;
+use crate::policy::denial::{Challenge, Code, Denial, Tells};
+use crate::policy::preflight::Preflight;
 use crate::policy::route::Route;
 use crate::policy::verdict::{Allowances, Permit};
 
 use super::failure::ForwardError;
-use super::record::{Record, closes};
+use super::grpc;
+use super::record::Record;
 use super::response_body::{FromUpstream, ResponseBody};
 use super::tunnel::Tunnel;
 
@@ -40,6 +43,21 @@ pub struct Carried<'a> {
     pub route: Option<&'a Route>,
     /// What is left of the limits that counted the request.
     pub allowances: Allowances<'a>,
+    /// What the route's CORS policy says.
+    pub cross_origin: Option<CrossOrigin<'a>>,
+}
+
+impl<'a> Carried<'a> {
+    /// By the route, and what the request says of its origin.
+    #[must_use]
+    pub fn of(route: Option<&'a Route>, allowances: Allowances<'a>, request: &HeaderMap) -> Self {
+        let cors = route.and_then(|route| route.cors.as_ref());
+        Self {
+            route,
+            allowances,
+            cross_origin: cors.map(|cors| cors.judge(request)),
+        }
+    }
 }
 
 /// Passes the upstream's answer on.
@@ -54,12 +72,25 @@ pub fn forwarded(mut record: Box<Record>, answer: Answer, carried: &Carried<'_>)
     let body = match body {
         AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream),
         AnswerBody::Tunnel(tunnel) => {
-            record.client.heads.settle_upgrade(true);
+            if let Some(heads) = &record.client.heads {
+                heads.settle_upgrade(true);
+            }
             tunnel.start(record);
             ResponseBody::none()
         }
     };
     Response::from_parts(head, body)
+}
+
+/// Answers a preflight.
+pub fn preflight(mut record: Box<Record>, preflight: &Preflight<'_>) -> Response<ResponseBody> {
+    record.preflight(preflight.route);
+    let carried = Carried {
+        route: Some(preflight.route),
+        ..Carried::default()
+    };
+    let headers = preflight.cross_origin.preflight();
+    own(record, StatusCode::NO_CONTENT, headers, Bytes::new(), &carried)
 }
 
 /// Gives the route's fixed answer.
@@ -102,8 +133,7 @@ pub fn denial(mut record: Box<Record>, denial: Denial, carried: &Carried<'_>) ->
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let code = denial.code;
-    let text = words(&mut headers, &record, code.name(), code.description());
-    own(record, code.status(), headers, text, carried)
+    refusal(record, code.status(), code.name(), code.description(), headers, carried)
 }
 
 /// The request was allowed, and could not be forwarded.
@@ -113,17 +143,37 @@ pub fn failure(mut record: Box<Record>, error: ForwardError, carried: &Carried<'
     if error.is_clients() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let text = words(&mut headers, &record, error.name(), error.description());
-    own(record, error.status(), headers, text, carried)
+    refusal(
+        record,
+        error.status(),
+        error.name(),
+        error.description(),
+        headers,
+        carried,
+    )
 }
 
-/// The body of a refusal or failure. `code` and `description` are ours and need no escaping; the id is of sound characters.
-fn words(headers: &mut HeaderMap, record: &Record, code: &str, description: &str) -> Bytes {
+/// A refusal or failure, in JSON or as gRPC has it. `code` and `description` are ours and need no escaping; the id is of sound
+/// characters. What is told and counted is `status` in both cases.
+fn refusal(
+    record: Box<Record>,
+    status: StatusCode,
+    code: &'static str,
+    description: &'static str,
+    mut headers: HeaderMap,
+    carried: &Carried<'_>,
+) -> Response<ResponseBody> {
+    if record.is_grpc {
+        grpc::tell(&mut headers, status, description);
+        let mut response = own(record, status, headers, Bytes::new(), carried);
+        *response.status_mut() = StatusCode::OK;
+        return response;
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let id = record.request_id.to_str().unwrap_or_default();
     let text = format!("{{\"error\":\"{code}\",\"error_description\":\"{description}\",\"request_id\":\"{id}\"}}\n");
-    Bytes::from(text)
+    own(record, status, headers, Bytes::from(text), carried)
 }
 
 /// An answer of the gateway's own.
@@ -144,12 +194,30 @@ fn own(
 
 impl Carried<'_> {
     fn put_on(&self, headers: &mut HeaderMap, record: &Record) {
-        for (name, value) in self.route.iter().flat_map(|route| &route.headers.response_set) {
-            headers.insert(name.clone(), value.clone());
+        for (name, setting) in self.route.iter().flat_map(|route| &route.headers.response_set) {
+            if let Some(value) = setting.value(&record.subject()) {
+                headers.insert(name.clone(), value);
+            }
+        }
+        if let Some(cross_origin) = &self.cross_origin {
+            cross_origin.put_on(headers);
         }
         announce(headers, &self.allowances);
         identify(headers, record);
     }
+}
+
+/// Whether a refusal closes the connection: what follows on it cannot be trusted, or nobody reads it.
+const fn closes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MalformedRequest
+            | Code::RequestTimeout
+            | Code::TargetTooLong
+            | Code::HeadTooLarge
+            | Code::NotImplemented
+            | Code::BodyTooLarge
+    )
 }
 
 /// RFC 6750 §3. Descriptions and scopes hold no quote and no backslash: ours, or judged at compile time.

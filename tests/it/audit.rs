@@ -178,7 +178,7 @@ require = { permissions_any = ["tasks.create"] }
     );
     let (exit, _, stderr) = said(&setup, &["check"]).await;
     assert!(
-        exit == 0 && stderr.starts_with("warning: ") && stderr.contains("routes.tasks.require"),
+        exit == 0 && stderr.contains(": warning: ") && stderr.contains("routes.tasks.require"),
         "{stderr}"
     );
     let able = careful.replace("[auth_failures]", "permissions = [\"tasks.*\"]\n[auth_failures]");

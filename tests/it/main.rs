@@ -8,13 +8,17 @@
 
 mod answers;
 mod audit;
+mod browser;
 mod commands;
 mod corpus;
+mod cors;
 mod drain;
 mod explain;
 mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
+mod http2;
+mod http2_upstream;
 mod keys;
 mod limits;
 mod logs_and_metrics;
@@ -22,9 +26,14 @@ mod migration;
 mod migration_pairs;
 mod migration_under_load;
 mod mode;
+mod nginx;
+mod paths;
+mod proxy_protocol;
 mod reload;
 mod request_headers;
 mod response_headers;
+mod revocation;
+mod shared_limits;
 mod status_page;
 mod store;
 mod streams;
@@ -32,3 +41,4 @@ mod takeover;
 mod tls;
 mod tokens;
 mod upgrades;
+mod upstream_tls;

@@ -6,6 +6,7 @@
 mod client;
 mod clock;
 mod gateway;
+pub mod http2;
 mod issuer;
 mod redis;
 pub mod tls;
@@ -17,7 +18,7 @@ pub use client::{Client, Request, Response, refused};
 pub use clock::Clock;
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
-pub use redis::Redis;
+pub use redis::{Redis, RedisCluster};
 pub use upstream::{Conversation, Gate, Received, Upstream};
 
 /// How long anything may take before the test has failed. Far above what it takes, for the machine may be busy.
