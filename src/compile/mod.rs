@@ -187,8 +187,9 @@ fn token_source(source: &model::TokenSource) -> Option<TokenSource> {
     match source {
         model::TokenSource::Authorization => Some(TokenSource::Authorization),
         model::TokenSource::Header(name) => header_name(name).map(TokenSource::Header),
-        // Refused by name before, until they are built.
-        model::TokenSource::Query(_) | model::TokenSource::Cookie(_) | model::TokenSource::WebSocketProtocol => None,
+        model::TokenSource::Query(name) => Some(TokenSource::Query(name.as_str().into())),
+        model::TokenSource::Cookie(name) => Some(TokenSource::Cookie(name.as_str().into())),
+        model::TokenSource::WebSocketProtocol => Some(TokenSource::WebSocketProtocol),
     }
 }
 
@@ -221,7 +222,10 @@ fn credential_places(config: &Config) -> CredentialPlaces {
         .filter_map(token_source)
         .filter_map(|source| match source {
             TokenSource::Header(name) => Some(name),
-            TokenSource::Authorization => None,
+            TokenSource::Authorization
+            | TokenSource::Query(_)
+            | TokenSource::Cookie(_)
+            | TokenSource::WebSocketProtocol => None,
         });
     single.extend(
         of_tokens

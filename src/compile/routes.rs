@@ -12,8 +12,9 @@ use http::Method;
 use crate::config::Problems;
 use crate::config::model::{self, Config};
 use crate::policy::address::Networks;
-use crate::policy::credential::TokenSource;
+use crate::policy::credential::{Places, Taker, TokenPlace, TokenSource};
 use crate::policy::digest::key_of;
+use crate::policy::headers::RouteHeaders;
 use crate::policy::identity::AuthMethod;
 use crate::policy::limit::Limit;
 use crate::policy::pattern::Pattern;
@@ -159,6 +160,10 @@ impl Compiling<'_, '_> {
         let written = self.written;
         let chain = self.chain();
         let issuers = self.issuers(&chain);
+        let token_places = self.token_places(&issuers);
+        let hide_websocket_tokens = token_places
+            .iter()
+            .any(|place| place.source == TokenSource::WebSocketProtocol);
         let (address_limits, caller_limits) = self.limits(limits);
         let mut requirements = vec![(Methods::default(), self.requirement("require", &written.require))];
         for (place, rule) in written.rules.iter().enumerate() {
@@ -178,7 +183,7 @@ impl Compiling<'_, '_> {
             key: key_of(written.name.as_bytes()),
             allowed_from: Networks::new(written.allowed_from.clone()),
             mode: Arc::from(mode_name(&chain)),
-            token_sources: self.token_sources(&issuers),
+            token_places,
             chain,
             issuers,
             requirements,
@@ -186,9 +191,13 @@ impl Compiling<'_, '_> {
             caller_limits,
             allow_encoded_slash: written.allow_encoded_slash,
             max_body: written.max_body,
-            headers: self.headers(),
+            headers: RouteHeaders {
+                hide_websocket_tokens,
+                ..self.headers()
+            },
             action: self.action(),
             access_log: written.access_log && self.config.log.access,
+            close_on_expiry: written.close_on_expiry,
         }
     }
 
@@ -244,22 +253,39 @@ impl Compiling<'_, '_> {
         places
     }
 
-    fn token_sources(&self, issuers: &[usize]) -> Vec<TokenSource> {
-        if !self.written.token_sources.is_empty() {
-            return self.written.token_sources.iter().filter_map(token_source).collect();
-        }
-        let mut sources = Vec::new();
-        for issuer in issuers
-            .iter()
-            .filter_map(|place| self.config.issuers.values().nth(*place))
-        {
-            for source in issuer.token_sources.iter().filter_map(token_source) {
-                if !sources.contains(&source) {
-                    sources.push(source);
+    /// Each place once, with the issuers that take tokens from there: all of the route's, where the route names its own places.
+    fn token_places(&mut self, issuers: &[usize]) -> Vec<TokenPlace> {
+        let mut places: Vec<TokenPlace> = Vec::new();
+        for (name, issuer) in issuers.iter().filter_map(|place| self.config.issuers.iter().nth(*place)) {
+            let taker = Taker {
+                issuer: Arc::from(name.as_str()),
+                origins: issuer.origins.clone().into(),
+            };
+            let sources = if self.written.token_sources.is_empty() {
+                &issuer.token_sources
+            } else {
+                &self.written.token_sources
+            };
+            for source in sources.iter().filter_map(token_source) {
+                match places.iter_mut().find(|place| place.source == source) {
+                    Some(place) => place.takers.push(taker.clone()),
+                    None => places.push(TokenPlace {
+                        source,
+                        takers: vec![taker.clone()],
+                    }),
                 }
             }
         }
-        sources
+        for place in &mut places {
+            place.takers.dedup();
+        }
+        if places.len() > Places::MOST {
+            self.problem(
+                "token_sources",
+                format!("with its issuers' are more than {}; name fewer", Places::MOST),
+            );
+        }
+        places
     }
 
     fn limits(&mut self, limits: &BTreeMap<String, Arc<Limit>>) -> (Vec<Arc<Limit>>, Vec<Arc<Limit>>) {

@@ -11,16 +11,15 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 
 use super::denial::Denial;
+use super::facts::Facts;
 use super::identity::AuthMethod;
 
-/// Where a token may be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenSource {
-    /// `Authorization: Bearer`.
-    Authorization,
-    /// A header that holds nothing else.
-    Header(HeaderName),
-}
+mod token_source;
+
+pub use token_source::{
+    Places, Taker, TokenPlace, TokenSource, WEBSOCKET_BEARER, WEBSOCKET_PROTOCOL, hide_websocket_tokens,
+    offers_websocket_token,
+};
 
 /// Where API keys may be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +59,8 @@ pub struct Presented<'r> {
     pub method: AuthMethod,
     /// Its credential.
     pub credential: Credential<'r>,
+    /// Where it stands, of a token.
+    pub places: Places,
 }
 
 /// The credential itself, unjudged.
@@ -113,14 +114,20 @@ impl CredentialPlaces {
     pub fn presented<'r>(
         &self,
         chain: &[AuthMethod],
-        token_sources: &[TokenSource],
-        headers: &'r HeaderMap,
+        token_places: &[TokenPlace],
+        facts: &Facts<'r>,
     ) -> Result<Presented<'r>, Denial> {
+        let headers = facts.headers;
+        let mut places = Places::default();
         for method in chain {
             let credential = match method {
                 AuthMethod::Jwt => {
                     let keys = chain.contains(&AuthMethod::ApiKey).then_some(&self.api_keys);
-                    token(token_sources, keys, headers)?.map(Credential::Token)
+                    let found = token(token_places, keys, facts)?;
+                    found.map(|(token, held)| {
+                        places = held;
+                        Credential::Token(token)
+                    })
                 }
                 AuthMethod::ApiKey => api_key(&self.api_keys, headers)?.map(Credential::ApiKey),
                 AuthMethod::Internal => self
@@ -134,34 +141,42 @@ impl CredentialPlaces {
                 return Ok(Presented {
                     method: *method,
                     credential,
+                    places,
                 });
             }
         }
         Ok(Presented {
             method: AuthMethod::None,
             credential: Credential::Absent,
+            places,
         })
     }
 }
 
-/// The token, from whichever source has it. Bytes that are not ASCII read as an empty token, which fails.
+/// The token, and the places that hold it. A cookie that does not count must agree all the same: somebody behind may read it.
 fn token<'r>(
-    sources: &[TokenSource],
+    places: &[TokenPlace],
     keys: Option<&KeySources>,
-    headers: &'r HeaderMap,
-) -> Result<Option<&'r str>, Denial> {
-    let mut found = None;
-    for source in sources {
-        let value = match source {
-            TokenSource::Authorization => bearer(headers).filter(|value| {
-                // A key sent as Bearer (MLflow, OpenAI SDK) is the key's, where the chain takes keys.
-                !keys.is_some_and(|keys| keys.bearer && keys.claims(value))
-            }),
-            TokenSource::Header(name) => headers.get(name).map(|value| text(value.as_bytes())),
+    facts: &Facts<'r>,
+) -> Result<Option<(&'r str, Places)>, Denial> {
+    let mut seen = None;
+    let mut held = Places::default();
+    for (index, place) in places.iter().enumerate() {
+        // A key sent as Bearer (MLflow, OpenAI SDK) is the key's, where the chain takes keys.
+        let is_key = |value: &str| {
+            place.source == TokenSource::Authorization && keys.is_some_and(|keys| keys.bearer && keys.claims(value))
         };
-        agree(&mut found, value)?;
+        place.source.each(facts, |value| {
+            if is_key(value) {
+                return Ok(());
+            }
+            if place.takes(facts) {
+                held.add(index);
+            }
+            agree(&mut seen, Some(value))
+        })?;
     }
-    Ok(found)
+    Ok(seen.filter(|_| held != Places::default()).map(|token| (token, held)))
 }
 
 fn api_key<'r>(sources: &KeySources, headers: &'r HeaderMap) -> Result<Option<Cow<'r, [u8]>>, Denial> {
@@ -228,7 +243,11 @@ fn text(value: &[u8]) -> &str {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use http::{Method, Uri};
+
     use super::*;
+    use crate::policy::address::Origin;
+    use crate::policy::facts::Now;
     use AuthMethod::{ApiKey, Internal, Jwt, None as Anon};
 
     fn places() -> CredentialPlaces {
@@ -253,11 +272,29 @@ mod tests {
             .collect()
     }
 
-    fn judge(chain: &[AuthMethod], pairs: &[(&'static str, &str)]) -> (AuthMethod, String) {
-        let headers = headers(pairs);
-        let presented = places()
-            .presented(chain, &[TokenSource::Authorization], &headers)
-            .unwrap();
+    fn presented(
+        chain: &[AuthMethod],
+        sources: &[TokenSource],
+        headers: &HeaderMap,
+    ) -> Result<(AuthMethod, String), Denial> {
+        let place = |source: &TokenSource| TokenPlace {
+            source: source.clone(),
+            takers: Vec::new(),
+        };
+        let token_places: Vec<TokenPlace> = sources.iter().map(place).collect();
+        let peer = [192, 0, 2, 1].into();
+        let origin = Origin {
+            peer,
+            peer_trusted: false,
+            client: peer,
+        };
+        let now = Now {
+            unix_s: 0,
+            monotonic_ns: 0,
+        };
+        let target = Uri::from_static("/");
+        let facts = Facts::read(&Method::GET, &target, headers, origin, 0, now)?;
+        let presented = places().presented(chain, &token_places, &facts)?;
         let credential = match presented.credential {
             Credential::Token(token) => format!("token {token}"),
             Credential::ApiKey(key) => format!("key {}", String::from_utf8_lossy(&key)),
@@ -265,7 +302,11 @@ mod tests {
             Credential::Anonymous => "anonymous".to_owned(),
             Credential::Absent => "absent".to_owned(),
         };
-        (presented.method, credential)
+        Ok((presented.method, credential))
+    }
+
+    fn judge(chain: &[AuthMethod], pairs: &[(&'static str, &str)]) -> (AuthMethod, String) {
+        presented(chain, &[TokenSource::Authorization], &headers(pairs)).unwrap()
     }
 
     const HYBRID: &[AuthMethod] = &[Jwt, ApiKey, Internal];
@@ -355,7 +396,7 @@ mod tests {
     #[test]
     fn r06_two_values_in_two_places_are_refused_and_one_value_twice_is_one() {
         let differing = headers(&[("x-api-key", "hok_1"), ("authorization", "Bearer hok_2")]);
-        assert!(places().presented(&[ApiKey], &[], &differing).is_err());
+        assert!(presented(&[ApiKey], &[], &differing).is_err());
         assert_eq!(
             judge(&[ApiKey], &[("x-api-key", "hok_1"), ("authorization", "Bearer hok_1")]),
             (ApiKey, "key hok_1".to_owned())
@@ -365,7 +406,26 @@ mod tests {
             TokenSource::Header(HeaderName::from_static("x-token")),
         ];
         let differing = headers(&[("x-token", "a"), ("authorization", "Bearer b")]);
-        assert!(places().presented(&[Jwt], &sources, &differing).is_err());
+        assert!(presented(&[Jwt], &sources, &differing).is_err());
+        let sources = [
+            TokenSource::Authorization,
+            TokenSource::Cookie("t".into()),
+            TokenSource::WebSocketProtocol,
+        ];
+        for pair in [
+            [("authorization", "Bearer a"), ("cookie", "t=b")],
+            [("cookie", "t=a; t=b"), ("accept", "*/*")],
+            [("sec-websocket-protocol", "bearer, a, bearer, b"), ("accept", "*/*")],
+            [("sec-websocket-protocol", "bearer, a"), ("cookie", "t=b")],
+        ] {
+            assert!(presented(&[Jwt], &sources, &headers(&pair)).is_err(), "{pair:?}");
+        }
+        let same = headers(&[
+            ("authorization", "Bearer a"),
+            ("cookie", "t=a"),
+            ("sec-websocket-protocol", "bearer, a"),
+        ]);
+        assert_eq!(presented(&[Jwt], &sources, &same), Ok((Jwt, "token a".to_owned())));
     }
 
     #[test]

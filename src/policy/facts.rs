@@ -71,6 +71,21 @@ impl<'r> Facts<'r> {
         })
     }
 
+    /// Whether a page of that `Origin` (RFC 6454 §7) is this host's own. TLS may have ended before this listener, so the scheme
+    /// only says which port goes unsaid.
+    #[must_use]
+    pub fn is_own_origin(&self, origin: &str) -> bool {
+        let schemes = [("https://", ":443"), ("http://", ":80")];
+        let authority = self.uri.authority().map(http::uri::Authority::as_str);
+        let authority = authority.or_else(|| self.headers.get(header::HOST)?.to_str().ok());
+        schemes.iter().any(|(scheme, port)| {
+            let bare = |authority| str::strip_suffix(authority, port).unwrap_or(authority);
+            let theirs = origin.strip_prefix(scheme).map(bare);
+            let own = authority.map(bare).filter(|own| !own.is_empty());
+            matches!((theirs, own), (Some(theirs), Some(own)) if theirs.eq_ignore_ascii_case(own))
+        })
+    }
+
     /// As texts see it that are made of a request.
     #[must_use]
     pub fn target<'f>(&'f self, pattern: &'f Pattern) -> Target<'f> {

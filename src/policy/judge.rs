@@ -88,7 +88,7 @@ pub fn open<'p, 'r>(
     }
     let presented = policy
         .places
-        .presented(&route.chain, &route.token_sources, facts.headers)
+        .presented(&route.chain, &route.token_places, facts)
         .map_err(on_route)?;
     if !route.allowed_from.is_empty() && !route.allowed_from.contain(facts.origin.client) {
         return Err(on_route(Denial::plain(Code::AddressNotAllowed, "address_not_allowed")));
@@ -150,10 +150,21 @@ pub fn decide<'p>(
     let outcome = judge(policy, facts, &mut case, evidence, meter, &mut verdict);
     verdict.allowances = std::mem::take(&mut case.allowances);
     verdict.effect = match outcome {
-        Ok(()) => Effect::Permit(Permit::new(case.route, verdict.identity.clone())),
+        Ok(()) => {
+            let ends_s = ends_s(case.route, evidence);
+            Effect::Permit(Permit::new(case.route, verdict.identity.clone(), ends_s))
+        }
         Err(denial) => Effect::Denial(denial),
     };
     verdict
+}
+
+/// A route may end with the token what the token let in.
+fn ends_s(route: &Route, evidence: &Evidence) -> Option<i64> {
+    match evidence {
+        Evidence::Token(Ok(token)) if route.close_on_expiry => Some(token.ends_s()),
+        Evidence::Token(_) | Evidence::None | Evidence::NotAsked(_) => None,
+    }
 }
 
 fn judge<'p>(
@@ -191,7 +202,10 @@ fn authenticate(
         Credential::Absent => Err(Denial::plain(Code::Unauthorized, "no_credential")),
         Credential::Token(_) => {
             let token = match evidence {
-                Evidence::Token(Ok(token)) => token.judge_time(now_s).map(|()| token),
+                Evidence::Token(Ok(token)) => token
+                    .judge_time(now_s)
+                    .and_then(|()| judge_place(case, facts, &token.identity))
+                    .map(|()| token),
                 Evidence::Token(Err(fault)) => Err(*fault),
                 Evidence::NotAsked(denial) => return Err(denial.clone()),
                 // No evidence: nobody can say (fail closed).
@@ -205,6 +219,13 @@ fn authenticate(
             None => Err(Denial::plain(Code::InvalidInternalAuth, "internal_not_configured")),
         },
     }
+}
+
+/// An issuer's tokens hold in that issuer's places only: those of one that takes cookies make no cookie of another's a token.
+fn judge_place(case: &Case<'_, '_>, facts: &Facts<'_>, identity: &Identity) -> Result<(), TokenFault> {
+    let issuer = identity.issuer.as_deref().unwrap_or_default();
+    let taken = case.presented.places.take(&case.route.token_places, issuer, facts);
+    taken.then_some(()).ok_or(TokenFault::UnknownIssuer)
 }
 
 fn token_denial(fault: TokenFault) -> Denial {

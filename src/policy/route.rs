@@ -8,7 +8,7 @@ use http::Method;
 use super::action::Action;
 use super::address::Networks;
 use super::authz::Requirement;
-use super::credential::TokenSource;
+use super::credential::TokenPlace;
 use super::denial::{Code, Denial, Tells};
 use super::facts::Facts;
 use super::headers::RouteHeaders;
@@ -33,7 +33,7 @@ pub struct Route {
     /// Methods of authentication in their order.
     pub chain: Vec<AuthMethod>,
     /// Where its tokens are.
-    pub token_sources: Vec<TokenSource>,
+    pub token_places: Vec<TokenPlace>,
     /// Issuers (by place) whose tokens it takes.
     pub issuers: Vec<usize>,
     /// What the caller must hold: for all methods, then by method.
@@ -52,6 +52,8 @@ pub struct Route {
     pub action: Action,
     /// Whether the access line is written.
     pub access_log: bool,
+    /// Whether what streams ends with the token that let it in.
+    pub close_on_expiry: bool,
 }
 
 impl Route {

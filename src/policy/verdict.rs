@@ -52,18 +52,29 @@ pub enum Effect<'a> {
 pub struct Permit<'a> {
     route: &'a Route,
     identity: Option<Arc<Identity>>,
+    ends_s: Option<i64>,
 }
 
 impl<'a> Permit<'a> {
     /// INVARIANT: called by the judge only, once everything held.
-    pub(super) const fn new(route: &'a Route, identity: Option<Arc<Identity>>) -> Self {
-        Self { route, identity }
+    pub(super) const fn new(route: &'a Route, identity: Option<Arc<Identity>>, ends_s: Option<i64>) -> Self {
+        Self {
+            route,
+            identity,
+            ends_s,
+        }
     }
 
     /// The route that allowed it.
     #[must_use]
     pub const fn route(&self) -> &'a Route {
         self.route
+    }
+
+    /// The Unix second at which what it lets in must end; `None`: in its own time.
+    #[must_use]
+    pub const fn ends_s(&self) -> Option<i64> {
+        self.ends_s
     }
 
     /// Who is let in; `None`: an anonymous caller.

@@ -8,6 +8,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::config::model::{Endpoint as Url, HeaderCase};
 use crate::policy::action::Forward;
+use crate::policy::credential::{WEBSOCKET_BEARER, WEBSOCKET_PROTOCOL, offers_websocket_token};
 use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
@@ -16,6 +17,7 @@ use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Endpoint;
 
 use super::connection::Client;
+use super::expiry::Expiry;
 use super::failure::ForwardError;
 use super::record::Record;
 use super::respond::{Answer, AnswerBody};
@@ -48,6 +50,7 @@ pub async fn forward(
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
     let Outgoing { request, upgrade } = *outgoing;
     let (protocol, client_side) = upgrade.unzip();
+    let answers_token = route.headers.hide_websocket_tokens && offers_websocket_token(request.headers());
     let request = for_upstream(client, snapshot, record, &permit, protocol, request);
     let public = Public::of(record, request.headers());
     let progress = record.progress.clone();
@@ -76,11 +79,16 @@ pub async fn forward(
         worker: client.worker.index,
         connection: Some(connection),
     };
+    let now_ms = client.worker.gateway.clock.unix_ms();
+    let ends = permit.ends_s().and_then(|ends_s| Expiry::at(ends_s, now_ms));
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel(response, client_side, lease);
+        if answers_token {
+            choose_bearer(response.headers_mut());
+        }
+        return tunnel(response, client_side, lease, ends);
     }
     let (head, body) = response.into_parts();
-    let stream = FromUpstream::new(body, lease, upstream.spec.config.stream_idle_timeout);
+    let stream = FromUpstream::new(body, lease, upstream.spec.config.stream_idle_timeout, ends);
     Ok(Answer {
         head,
         body: AnswerBody::Stream(stream),
@@ -130,7 +138,12 @@ fn is_framed_soundly(headers: &HeaderMap) -> bool {
 }
 
 /// A 101 that nobody asked for is nonsense (hardening r30).
-fn tunnel(mut response: Response<Incoming>, client: Option<OnUpgrade>, lease: Lease) -> Result<Answer, ForwardError> {
+fn tunnel(
+    mut response: Response<Incoming>,
+    client: Option<OnUpgrade>,
+    lease: Lease,
+    ends: Option<Expiry>,
+) -> Result<Answer, ForwardError> {
     let upstream = hyper::upgrade::on(&mut response);
     let client = client.ok_or(ForwardError::BadGateway)?;
     let (head, _) = response.into_parts();
@@ -144,8 +157,16 @@ fn tunnel(mut response: Response<Incoming>, client: Option<OnUpgrade>, lease: Le
             client,
             upstream,
             lease,
+            ends,
         }),
     })
+}
+
+/// Browsers break a WebSocket off for which they offered subprotocols and none was chosen: an upstream that knows none of the token
+/// chose none, or an app's own.
+fn choose_bearer(headers: &mut HeaderMap) {
+    let bearer = HeaderValue::from_static(WEBSOCKET_BEARER);
+    headers.entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
 }
 
 /// The target as it goes on the wire: the client's own bytes, without scheme and authority.

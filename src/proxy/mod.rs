@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod dial;
+mod expiry;
 pub mod failure;
 pub mod forward;
 pub mod handler;

@@ -34,6 +34,7 @@ impl Compiling<'_, '_> {
             }
         }
         RouteHeaders {
+            hide_websocket_tokens: false,
             set,
             remove: written
                 .remove_headers
