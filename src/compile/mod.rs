@@ -5,8 +5,10 @@
 mod identity;
 mod issuers;
 mod limits;
+mod resource;
 mod routes;
 mod store;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::policy::token::TokenRules;
 
 pub use routes::Names;
 pub use store::{Servers, StoreSpec};
+pub use tls::ServerTls;
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub struct Compiled {
     pub limits: Vec<LimitSpec>,
     /// By place in the routes' `upstream`.
     pub upstreams: Vec<UpstreamSpec>,
+    /// By listener; `None`: it is plain.
+    pub tls: Vec<Option<ServerTls>>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
 }
@@ -93,8 +98,19 @@ pub struct LimitSpec {
     pub name: Arc<str>,
     /// Live keys at most.
     pub max_keys: usize,
+    /// What is remembered of a key.
+    pub counting: Counting,
     /// All that gives a count its meaning: another rate or another `by` counts afresh.
     pub meaning: String,
+}
+
+/// How a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Counting {
+    Gcra,
+    SlidingWindow,
+    Concurrent,
 }
 
 /// An upstream. Equal specs keep their connections across a reload.
@@ -125,11 +141,15 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     };
     let names = Names::of(config);
     let (issuers, rules) = issuers::issuers(&shared);
-    let (limit_specs, limits) = limits::limits(config);
+    let (limit_specs, limits) = limits::limits(config, problems);
     let auth_failures = limits::auth_failures(config, limit_specs.len());
     let api_keys = identity::api_keys(&shared, problems);
     let internal = identity::internal(&shared, problems);
-    let (routes, places) = routes::routes(config, &names, &limits, problems);
+    let (mut routes, mut places) = routes::routes(config, &names, &limits, problems);
+    if let Some((route, served)) = resource::route(config, &places, routes.len(), problems) {
+        routes.push(route);
+        places.extend(served);
+    }
     let places_of_credentials = credential_places(config);
     let headers = header_rules(&shared, &places_of_credentials);
     let listeners = config.listeners.iter().map(|listener| {
@@ -156,12 +176,18 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
             api_keys,
             internal,
             auth_failures: auth_failures.map(|(_, failures)| failures),
+            resource_metadata: resource::metadata_url(config),
             headers,
             nowhere: RouteTable::default(),
         },
         issuers,
         limits: specs,
         upstreams: upstreams(config, problems),
+        tls: (config
+            .listeners
+            .iter()
+            .map(|listener| tls::of_listener(listener, problems)))
+        .collect(),
         store: store::store(config.redis.as_ref(), problems),
     };
     (problems.count() == before).then_some(compiled)

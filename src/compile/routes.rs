@@ -29,6 +29,14 @@ pub(super) struct Served {
 }
 
 impl Served {
+    /// On every listener.
+    pub(super) const fn everywhere(place: Place) -> Self {
+        Self {
+            place,
+            listeners: Vec::new(),
+        }
+    }
+
     /// Whether the listener of that name serves it.
     pub(super) fn serves(&self, listener: &str) -> bool {
         self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener)
@@ -256,7 +264,10 @@ impl Compiling<'_, '_> {
     /// Each place once, with the issuers that take tokens from there: all of the route's, where the route names its own places.
     fn token_places(&mut self, issuers: &[usize]) -> Vec<TokenPlace> {
         let mut places: Vec<TokenPlace> = Vec::new();
-        for (name, issuer) in issuers.iter().filter_map(|place| self.config.issuers.iter().nth(*place)) {
+        for (name, issuer) in issuers
+            .iter()
+            .filter_map(|place| self.config.issuers.iter().nth(*place))
+        {
             let taker = Taker {
                 issuer: Arc::from(name.as_str()),
                 origins: issuer.origins.clone().into(),

@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint, LimitAlgorithm, LimitStore, LimitUnit};
+use super::model::{Config, Endpoint, LimitStore, LimitUnit};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -15,8 +15,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     };
     for listener in &config.listeners {
         let key = |key| format!("listeners.{}.{key}", listener.name);
-        later(!listener.certificates.is_empty(), key("certificates"));
-        later(listener.client_auth.is_some(), key("client_auth"));
         later(listener.proxy_protocol, key("proxy_protocol"));
     }
     for (name, issuer) in &config.issuers {
@@ -26,7 +24,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     if let Some(api_keys) = &config.api_keys {
         later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
     }
-    later(config.resource.is_some(), "resource".to_owned());
     later(config.revocation.is_some(), "revocation".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for name in config.cors.keys() {
@@ -34,7 +31,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
-        later(limit.algorithm == LimitAlgorithm::SlidingWindow, key("algorithm"));
         later(limit.store == LimitStore::Redis, key("store"));
         later(limit.unit == LimitUnit::Tokens, key("unit"));
         later(!limit.charge_on.is_empty(), key("charge_on"));

@@ -17,8 +17,7 @@ use super::identity::AuthMethod;
 mod token_source;
 
 pub use token_source::{
-    Places, Taker, TokenPlace, TokenSource, WEBSOCKET_BEARER, WEBSOCKET_PROTOCOL, hide_websocket_tokens,
-    offers_websocket_token,
+    Places, Taker, TokenPlace, TokenSource, WEBSOCKET_PROTOCOL, hide_websocket_tokens, websocket_bearer,
 };
 
 /// Where API keys may be.

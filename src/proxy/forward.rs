@@ -8,7 +8,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::config::model::{Endpoint as Url, HeaderCase};
 use crate::policy::action::Forward;
-use crate::policy::credential::{WEBSOCKET_BEARER, WEBSOCKET_PROTOCOL, offers_websocket_token};
+use crate::policy::credential::{WEBSOCKET_PROTOCOL, websocket_bearer};
 use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
@@ -50,7 +50,8 @@ pub async fn forward(
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
     let Outgoing { request, upgrade } = *outgoing;
     let (protocol, client_side) = upgrade.unzip();
-    let answers_token = route.headers.hide_websocket_tokens && offers_websocket_token(request.headers());
+    let hides = route.headers.hide_websocket_tokens;
+    let bearer = hides.then(|| websocket_bearer(request.headers())).flatten();
     let request = for_upstream(client, snapshot, record, &permit, protocol, request);
     let public = Public::of(record, request.headers());
     let progress = record.progress.clone();
@@ -82,8 +83,9 @@ pub async fn forward(
     let now_ms = client.worker.gateway.clock.unix_ms();
     let ends = permit.ends_s().and_then(|ends_s| Expiry::at(ends_s, now_ms));
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        if answers_token {
-            choose_bearer(response.headers_mut());
+        if let Some(bearer) = bearer {
+            // Browsers break off a WebSocket for which they offered subprotocols and none was chosen.
+            response.headers_mut().entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
         }
         return tunnel(response, client_side, lease, ends);
     }
@@ -110,7 +112,7 @@ fn for_upstream(
         peer: &client.peer_value,
         believed: snapshot.policy.believed(client.admitted.listener.index),
         secret_allowed: snapshot.policy.secret_allowed_from(record.origin.client),
-        secure: false,
+        secure: client.transport().is_secure(),
         request_id: &record.request_id,
         upgrade,
     };
@@ -162,13 +164,6 @@ fn tunnel(
     })
 }
 
-/// Browsers break a WebSocket off for which they offered subprotocols and none was chosen: an upstream that knows none of the token
-/// chose none, or an app's own.
-fn choose_bearer(headers: &mut HeaderMap) {
-    let bearer = HeaderValue::from_static(WEBSOCKET_BEARER);
-    headers.entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
-}
-
 /// The target as it goes on the wire: the client's own bytes, without scheme and authority.
 fn origin_form(uri: &Uri) -> Uri {
     if uri.authority().is_none() {
@@ -197,8 +192,9 @@ impl Public {
     fn of(record: &Record, headers: &HeaderMap) -> Self {
         // A stranger's word was taken off and ours put on, which the record knows without a look-up.
         if !record.origin.peer_trusted {
+            let secure = record.client.transport().is_secure();
             return Self {
-                scheme: Some(HeaderValue::from_static("http")),
+                scheme: Some(HeaderValue::from_static(if secure { "https" } else { "http" })),
                 host: record.host.clone(),
             };
         }

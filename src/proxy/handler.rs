@@ -62,7 +62,8 @@ async fn judge_and_answer(
     let (route, pattern) = (case.route, case.pattern);
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
-    let verdict = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
+    let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
+    let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
     record.judged(route, &verdict);
     let Verdict { allowances, effect, .. } = verdict;
     let carried = Carried {
@@ -86,7 +87,7 @@ async fn judge_and_answer(
     }
 }
 
-fn facts<'r>(client: &Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {
+fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {
     Facts::read(
         request.method(),
         request.uri(),
@@ -95,6 +96,7 @@ fn facts<'r>(client: &Client, record: &Record, request: &'r Request<Incoming>) -
         client.admitted.listener.index,
         record.now,
     )
+    .map(|facts| facts.over(client.transport()))
 }
 
 /// What the head guard refused, as the denial that the client is told.

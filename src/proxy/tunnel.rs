@@ -95,7 +95,10 @@ async fn converse(
 
 /// Tells a WebSocket's client why, and waits until it has heard it: a connection that is closed over unread bytes is reset.
 async fn say_goodbye(mut client: Side) {
-    let between = client.curtain.take().is_some_and(|curtain| curtain.frames.lock().is_between());
+    let between = client
+        .curtain
+        .take()
+        .is_some_and(|curtain| curtain.frames.lock().is_between());
     let goodbye = async {
         if between {
             client.write_all(&CLOSE_1008).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::compile::Compiled;
+use crate::compile::{Compiled, ServerTls};
 use crate::config::model::Config;
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::Policy;
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub store: Option<Arc<Store>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
+    /// By listener; `None`: it is plain.
+    pub tls: Vec<Option<ServerTls>>,
 }
 
 impl Snapshot {
@@ -70,22 +72,33 @@ impl Snapshot {
                 Arc::new(Upstream::new(spec, metrics, workers))
             })
         });
+        // Carried over for its session tickets: they are honoured by what issued them.
+        let tls = compiled.tls.into_iter().enumerate().map(|(place, tls)| {
+            let old = previous.and_then(|old| old.tls.get(place));
+            old.filter(|old| **old == tls).cloned().unwrap_or(tls)
+        });
         let store = compiled.store.map(|spec| {
             let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
             same.cloned()
                 .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
         });
-        let routes = config.routes.iter().map(|route| {
-            let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
+        let routes = compiled.policy.routes.iter().map(|route| {
+            let written = config
+                .routes
+                .get(route.index)
+                .map_or(&[][..], |written| &written.methods);
+            let methods: Vec<http::Method> = written.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)
         });
+        let routes = routes.collect();
         Self {
             generation: previous.map_or(1, |old| old.generation + 1),
             keys: keys.collect(),
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
+            tls: tls.collect(),
             store,
-            routes: routes.collect(),
+            routes,
             policy: compiled.policy,
             config,
         }

@@ -13,7 +13,7 @@ use crate::policy::facts::Facts;
 pub const WEBSOCKET_PROTOCOL: HeaderName = header::SEC_WEBSOCKET_PROTOCOL;
 
 /// The item of `Sec-WebSocket-Protocol` that says that the next one is a token.
-pub const WEBSOCKET_BEARER: &str = "bearer";
+const WEBSOCKET_BEARER: &str = "bearer";
 
 /// Where a token may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,16 +169,19 @@ pub fn hide_websocket_tokens(headers: &mut HeaderMap) {
         }
     }
     kept.retain(|item| !item.is_empty());
-    match HeaderValue::try_from(kept.join(", ")) {
+    let kept = HeaderValue::try_from(kept.join(", "));
+    drop(items);
+    match kept {
         Ok(value) if !value.is_empty() => headers.insert(WEBSOCKET_PROTOCOL, value),
         Ok(_) | Err(_) => headers.remove(WEBSOCKET_PROTOCOL),
     };
 }
 
-/// Whether the client offered the pair of `bearer` and a token.
+/// The `bearer` that announces a token among the subprotocols, as the client wrote it.
 #[must_use]
-pub fn offers_websocket_token(headers: &HeaderMap) -> bool {
-    websocket_tokens(headers).next().is_some()
+pub fn websocket_bearer(headers: &HeaderMap) -> Option<HeaderValue> {
+    let bearer = websocket_items(headers).find(|item| item.eq_ignore_ascii_case(WEBSOCKET_BEARER))?;
+    HeaderValue::from_str(bearer).ok()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod clock;
 mod gateway;
 mod issuer;
 mod redis;
+pub mod tls;
 mod upstream;
 
 use std::time::{Duration, Instant};

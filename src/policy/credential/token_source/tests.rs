@@ -79,14 +79,21 @@ fn cookies_are_read_from_every_header_of_theirs() {
 fn what_follows_bearer_among_the_subprotocols_is_a_token_and_is_hidden() {
     for (headers, tokens, left) in [
         (vec!["bearer, x.y.z"], vec!["x.y.z"], Some("bearer")),
-        (vec!["chat, Bearer, x, superchat"], vec!["x"], Some("chat, Bearer, superchat")),
+        (
+            vec!["chat, Bearer, x, superchat"],
+            vec!["x"],
+            Some("chat, Bearer, superchat"),
+        ),
         (vec!["bearer", "x, chat"], vec!["x"], Some("bearer, chat")),
         (vec!["bearer"], vec![""], Some("bearer")),
         (vec!["bearer, x, bearer, y"], vec!["x", "y"], Some("bearer, bearer")),
         (vec!["chat"], vec![], Some("chat")),
         (vec![], vec![], None),
     ] {
-        let headers: Vec<_> = headers.into_iter().map(|value| ("sec-websocket-protocol", value)).collect();
+        let headers: Vec<_> = headers
+            .into_iter()
+            .map(|value| ("sec-websocket-protocol", value))
+            .collect();
         let mut asked = Asked::new("GET", "/", &headers);
         assert_eq!(asked.tokens(&TokenSource::WebSocketProtocol), tokens, "{headers:?}");
         hide_websocket_tokens(&mut asked.2);
