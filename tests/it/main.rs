@@ -18,6 +18,8 @@ mod harness;
 mod keys;
 mod limits;
 mod logs_and_metrics;
+mod malformed;
+mod refused_tokens;
 mod reload;
 mod request_headers;
 mod resource;
