@@ -243,27 +243,22 @@ fn credential_places(config: &Config) -> CredentialPlaces {
     ];
     let sources = config.issuers.values().flat_map(|issuer| &issuer.token_sources);
     let routes = config.routes.iter().flat_map(|route| &route.token_sources);
-    let of_tokens = sources
-        .chain(routes)
-        .filter_map(token_source)
-        .filter_map(|source| match source {
-            TokenSource::Header(name) => Some(name),
-            TokenSource::Authorization
-            | TokenSource::Query(_)
-            | TokenSource::Cookie(_)
-            | TokenSource::WebSocketProtocol => None,
-        });
-    single.extend(
-        of_tokens
-            .chain(api_keys.headers.iter().cloned())
-            .chain(internal.clone()),
-    );
+    let mut parameters = Vec::new();
+    for source in sources.chain(routes).filter_map(token_source) {
+        match source {
+            TokenSource::Header(name) => single.push(name),
+            TokenSource::Query(name) => parameters.push(name),
+            TokenSource::Authorization | TokenSource::Cookie(_) | TokenSource::WebSocketProtocol => {}
+        }
+    }
+    single.extend(api_keys.headers.iter().cloned().chain(internal.clone()));
     single.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     single.dedup();
     CredentialPlaces {
         api_keys,
         internal,
         single,
+        parameters,
     }
 }
 

@@ -49,6 +49,8 @@ pub struct CredentialPlaces {
     pub internal: Option<HeaderName>,
     /// Headers of which a request has one at most, on any route.
     pub single: Vec<HeaderName>,
+    /// Parameters of queries that hold tokens on some route.
+    pub parameters: Vec<Box<str>>,
 }
 
 /// What was presented, and the step of the chain that takes it.
@@ -261,6 +263,7 @@ mod tests {
             },
             single: vec![AUTHORIZATION, key, internal.clone()],
             internal: Some(internal),
+            parameters: Vec::new(),
         }
     }
 
