@@ -77,7 +77,7 @@ const WORDS: [&str; 24] = [
 fn a_published_token_with_anything_changed_does_not_pass() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let tokens = &judged::World::get().tokens;
-    assert!(tokens.len() >= 10, "{} examples", tokens.len());
+    assert!(tokens.len() >= 9, "{} examples", tokens.len());
     for round in 0..ROUNDS {
         let token = &tokens[round % tokens.len()];
         judged::token(token.as_bytes());
