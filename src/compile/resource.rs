@@ -15,6 +15,7 @@ use crate::policy::address::Networks;
 use crate::policy::digest::key_of;
 use crate::policy::headers::RouteHeaders;
 use crate::policy::identity::AuthMethod;
+use crate::policy::mode::Mode;
 use crate::policy::pattern::Pattern;
 use crate::policy::route::{Methods, Place, Route};
 
@@ -112,8 +113,9 @@ fn answering(config: &Config, index: usize) -> Route {
         index,
         key: key_of(NAME.as_bytes()),
         allowed_from: Networks::default(),
-        mode: Arc::from(AuthMethod::None.name()),
-        chain: vec![AuthMethod::None],
+        auth: Mode::new(vec![AuthMethod::None]),
+        shadow: None,
+        canary: None,
         token_places: Vec::new(),
         issuers: Vec::new(),
         requirements: Vec::new(),

@@ -64,6 +64,15 @@ pub struct Presented<'r> {
     pub places: Places,
 }
 
+/// What a request holds of credentials that belong to one caller alone, wherever a mode would look; nothing of it is judged.
+#[derive(Clone)]
+pub struct Claimant<'r> {
+    /// A token.
+    pub token: Option<&'r str>,
+    /// An API key.
+    pub api_key: Option<Cow<'r, [u8]>>,
+}
+
 /// The credential itself, unjudged.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential<'r> {
@@ -151,6 +160,18 @@ impl CredentialPlaces {
             credential: Credential::Absent,
             places,
         })
+    }
+}
+
+impl CredentialPlaces {
+    /// Whom a request comes from by its own account, whatever the mode. What is ambiguous says nothing.
+    #[must_use]
+    pub fn claimant<'r>(&self, token_places: &[TokenPlace], facts: &Facts<'r>) -> Claimant<'r> {
+        let token = token(token_places, Some(&self.api_keys), facts).ok().flatten();
+        Claimant {
+            token: token.map(|(token, _)| token),
+            api_key: api_key(&self.api_keys, facts.headers).ok().flatten(),
+        }
     }
 }
 
@@ -279,11 +300,7 @@ mod tests {
         sources: &[TokenSource],
         headers: &HeaderMap,
     ) -> Result<(AuthMethod, String), Denial> {
-        let place = |source: &TokenSource| TokenPlace {
-            source: source.clone(),
-            takers: Vec::new(),
-        };
-        let token_places: Vec<TokenPlace> = sources.iter().map(place).collect();
+        let token_places: Vec<TokenPlace> = sources.iter().cloned().map(TokenPlace::of).collect();
         let peer = [192, 0, 2, 1].into();
         let origin = Origin {
             peer,

@@ -19,6 +19,8 @@ mod keys;
 mod limits;
 mod logs_and_metrics;
 mod malformed;
+mod migration;
+mod mode;
 mod refused_tokens;
 mod reload;
 mod request_headers;

@@ -70,6 +70,15 @@ impl Places {
 }
 
 impl TokenPlace {
+    /// A place from which nobody takes tokens yet.
+    #[must_use]
+    pub const fn of(source: TokenSource) -> Self {
+        Self {
+            source,
+            takers: Vec::new(),
+        }
+    }
+
     /// Whether a token is taken from here at all: a cookie that somebody else's page sent is none.
     pub(super) fn takes(&self, facts: &Facts<'_>) -> bool {
         !self.is_guarded(facts) || self.takers.iter().any(|taker| taker.allows(facts))
