@@ -13,10 +13,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
             problems.at(&key, "not available in this version yet; leave it out");
         }
     };
-    for listener in &config.listeners {
-        let key = |key| format!("listeners.{}.{key}", listener.name);
-        later(listener.proxy_protocol, key("proxy_protocol"));
-    }
     for (name, issuer) in &config.issuers {
         let key = |key| format!("issuers.{name}.{key}");
         later(issuer.remote.is_some(), key("remote"));
@@ -40,10 +36,8 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         let key = |key| format!("upstreams.{name}.{key}");
         let unix = upstream.urls.iter().any(|url| matches!(url, Endpoint::Unix(_)));
         later(unix, key("urls"));
-        later(upstream.http2, key("http2"));
         later(!upstream.try_timeout.is_zero(), key("try_timeout"));
         later(upstream.health.is_some(), key("health"));
-        later(upstream.tls.is_some(), key("tls"));
     }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);

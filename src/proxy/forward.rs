@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use crate::config::model::{Endpoint as Url, HeaderCase};
 use crate::policy::action::Forward;
@@ -24,13 +23,14 @@ use super::respond::{Answer, AnswerBody};
 use super::response_body::{FromUpstream, Lease};
 use super::send::Sending;
 use super::tunnel::Tunnel;
+use super::upgrade::Upgrade;
 
 /// A request that may go.
 pub struct Outgoing {
     /// As the client sent it.
     pub request: Request<Incoming>,
-    /// The protocol to upgrade to, and the client's side of it.
-    pub upgrade: Option<(HeaderValue, OnUpgrade)>,
+    /// The upgrade that it asks for.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// Forwards a permitted request, and gives the head of its answer.
@@ -49,7 +49,7 @@ pub async fn forward(
     let upstream = snapshot.upstreams.get(to.upstream).ok_or(ForwardError::Unreachable)?;
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
     let Outgoing { request, upgrade } = *outgoing;
-    let (protocol, client_side) = upgrade.unzip();
+    let protocol = upgrade.as_ref().map(|upgrade| upgrade.protocol.clone());
     let hides = route.headers.hide_websocket_tokens;
     let bearer = hides.then(|| websocket_bearer(request.headers())).flatten();
     let request = for_upstream(client, snapshot, record, &permit, protocol, request);
@@ -87,7 +87,7 @@ pub async fn forward(
             // Browsers break off a WebSocket for which they offered subprotocols and none was chosen.
             response.headers_mut().entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
         }
-        return tunnel(response, client_side, lease, ends);
+        return tunnel(response, upgrade, lease, ends);
     }
     let (head, body) = response.into_parts();
     let stream = FromUpstream::new(body, lease, upstream.spec.config.stream_idle_timeout, ends);
@@ -142,12 +142,13 @@ fn is_framed_soundly(headers: &HeaderMap) -> bool {
 /// A 101 that nobody asked for is nonsense (hardening r30).
 fn tunnel(
     mut response: Response<Incoming>,
-    client: Option<OnUpgrade>,
+    upgrade: Option<Upgrade>,
     lease: Lease,
     ends: Option<Expiry>,
 ) -> Result<Answer, ForwardError> {
     let upstream = hyper::upgrade::on(&mut response);
-    let client = client.ok_or(ForwardError::BadGateway)?;
+    let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(response.headers()));
+    let client = upgrade.ok_or(ForwardError::BadGateway)?.client;
     let (head, _) = response.into_parts();
     let lease = Lease {
         connection: None,

@@ -7,7 +7,7 @@ use super::{LEAST, REFERENCE, reference_environment, wrong, wrong_with};
 use crate::config::model::{
     Action, ClaimRule, Config, Endpoint, Llm, RemoteKeyIn, RemoteTokenKind, Scalar, TokenSource,
 };
-use crate::config::{Environment, read_values, reader_of};
+use crate::config::{read_values, reader_of};
 
 const LATER: &str = ": not available in this version yet; leave it out";
 
@@ -64,28 +64,15 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
         ("limits.a.concurrent", "[limits.a]\nconcurrent = 3", ""),
         ("upstreams.b.urls", "[upstreams.b]\nurls = ['unix:/run/b']", ""),
         (
-            "upstreams.b.http2",
-            "[upstreams.b]\nurls = ['http://b']\nhttp2 = true",
-            "[upstreams.b]\nurls = ['http://b']\nhttp2 = false",
-        ),
-        (
             "upstreams.b.try_timeout",
             "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '1s'",
             "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '0s'",
-        ),
-        (
-            "upstreams.b.tls",
-            "[upstreams.b]\nurls = ['https://b']\ntls = { server_name = 'b' }",
-            "",
         ),
         ("telemetry", "[telemetry]\notlp = 'http://otel:4318'", ""),
     ] {
         assert_eq!(wrong(on), [format!("{key}{LATER}")]);
         assert_eq!(wrong(default), Vec::<String>::new());
     }
-    let text = LEAST.replace("name = \"public\"", "name = \"public\"\nproxy_protocol = true");
-    let refused = [format!("listeners.public.proxy_protocol{LATER}")];
-    assert_eq!(wrong_with(&text, &Environment::default()), refused);
 }
 
 /// The values of a text that is ahead of its features.
