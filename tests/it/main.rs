@@ -29,6 +29,8 @@ mod reload;
 mod request_headers;
 mod resource;
 mod response_headers;
+mod revocation;
+mod shared_limits;
 mod store;
 mod streams;
 mod takeover;

@@ -24,7 +24,6 @@ fn the_whole_reference_parses_and_only_what_comes_later_is_refused() {
         [
             "api_keys.remote",
             "cors.app",
-            "revocation",
             "routes.chat.cors",
             "upstreams.agent-runtime.health",
         ]
@@ -45,11 +44,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "issuers.a.remote",
             "[issuers.a]\nremote = { url = 'https://a', kind = 'bearer' }",
             "",
-        ),
-        (
-            "limits.a.store",
-            "[limits.a]\nrate = '1/s'\nstore = 'redis'",
-            "[limits.a]\nrate = '1/s'\nstore = 'local'",
         ),
         (
             "limits.a.charge_on",

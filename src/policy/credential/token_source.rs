@@ -96,7 +96,9 @@ impl TokenPlace {
     fn is_guarded(&self, facts: &Facts<'_>) -> bool {
         let cookie = matches!(self.source, TokenSource::Cookie(_));
         let safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(facts.method);
-        cookie && (!safe || facts.headers.contains_key(header::UPGRADE))
+        // Over HTTP/2 an upgrade comes without `Upgrade`, and is given a key (RFC 8441 §5).
+        let upgrades = [header::UPGRADE, header::SEC_WEBSOCKET_KEY];
+        cookie && (!safe || upgrades.iter().any(|name| facts.headers.contains_key(name)))
     }
 }
 

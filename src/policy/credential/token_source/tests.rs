@@ -117,6 +117,7 @@ fn cookie_place() -> TokenPlace {
 fn r44_a_cookie_counts_where_its_own_site_asks_or_nothing_can_change() {
     let place = cookie_place();
     let upgrade = [("upgrade", "websocket"), ("connection", "upgrade")];
+    let over_http2 = [("sec-websocket-key", "ZGVtbyBkZW1vIGRlbW8hIQ==")];
     for (method, more, origin, one, two) in [
         ("GET", &[][..], None, true, true),
         ("HEAD", &[], Some("https://evil.example"), true, true),
@@ -132,6 +133,8 @@ fn r44_a_cookie_counts_where_its_own_site_asks_or_nothing_can_change() {
         ("PUT", &[], Some("https://evil.example@api.example.com"), false, false),
         ("PUT", &[], Some("api.example.com"), false, false),
         ("GET", &upgrade, None, false, false),
+        ("GET", &over_http2, Some("https://evil.example"), false, false),
+        ("GET", &over_http2, Some("https://api.example.com"), true, true),
         ("GET", &upgrade, Some("https://evil.example"), false, false),
         ("GET", &upgrade, Some("https://api.example.com"), true, true),
     ] {
