@@ -18,6 +18,7 @@ use crate::policy::identity::AuthMethod;
 use crate::policy::mode::Mode;
 use crate::policy::pattern::Pattern;
 use crate::policy::route::{Methods, Place, Route};
+use crate::policy::setting::Setting;
 
 use super::routes::Served;
 
@@ -123,12 +124,13 @@ fn answering(config: &Config, index: usize) -> Route {
         caller_limits: Vec::new(),
         allow_encoded_slash: false,
         max_body: 0,
+        cors: None,
         headers: RouteHeaders {
             // Clients in browsers read it from anywhere: it is public, and names no caller.
             response_set: vec![
-                (ACCESS_CONTROL_ALLOW_ORIGIN, open.clone()),
-                (ACCESS_CONTROL_ALLOW_HEADERS, open),
-                (CACHE_CONTROL, HeaderValue::from_static("max-age=300")),
+                (ACCESS_CONTROL_ALLOW_ORIGIN, Setting::Fixed(open.clone())),
+                (ACCESS_CONTROL_ALLOW_HEADERS, Setting::Fixed(open)),
+                (CACHE_CONTROL, Setting::Fixed(HeaderValue::from_static("max-age=300"))),
             ],
             ..RouteHeaders::default()
         },

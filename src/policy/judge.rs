@@ -86,14 +86,7 @@ pub fn open<'p, 'r>(
         .as_ref()
         .map(|canary| canary.arm(&policy.places, &route.token_places, facts));
     let mode = route.mode_on(arm);
-    let on_route = |denial| {
-        Box::new(Refused {
-            denial,
-            route: Some(route),
-            arm,
-            allowances: Allowances::new(),
-        })
-    };
+    let on_route = |denial| Box::new(Refused::on(route, arm, denial));
     if facts.path.has_encoded_slash() && !route.allow_encoded_slash {
         return Err(on_route(encoded_slash()));
     }
@@ -101,7 +94,7 @@ pub fn open<'p, 'r>(
         .places
         .presented(&mode.chain, &route.token_places, facts)
         .map_err(on_route)?;
-    if !route.allowed_from.is_empty() && !route.allowed_from.contain(facts.origin.client) {
+    if !route.allows_from(facts.origin.client) {
         return Err(on_route(Denial::plain(Code::AddressNotAllowed, "address_not_allowed")));
     }
     let mut case = Case {
@@ -137,6 +130,19 @@ pub struct Refused<'a> {
     pub arm: Option<Arm>,
     /// What is left of its limits.
     pub allowances: Allowances<'a>,
+}
+
+impl<'a> Refused<'a> {
+    /// On a route, before any limit counted.
+    #[must_use]
+    pub fn on(route: &'a Route, arm: Option<Arm>, denial: Denial) -> Self {
+        Self {
+            denial,
+            route: Some(route),
+            arm,
+            allowances: Allowances::new(),
+        }
+    }
 }
 
 impl From<Denial> for Box<Refused<'_>> {
@@ -175,6 +181,7 @@ pub fn decide<'p>(
         outcome,
         ends_s: ends_s(case.route, evidence),
         route: case.route,
+        pattern: case.pattern,
         held: case.held,
     }
 }
@@ -222,6 +229,7 @@ pub struct Undecided<'p> {
     outcome: Result<(), Denial>,
     ends_s: Option<i64>,
     route: &'p Route,
+    pattern: &'p Pattern,
     held: Held<'p>,
 }
 
@@ -239,7 +247,10 @@ impl<'p> Undecided<'p> {
         let mut verdict = self.verdict;
         verdict.allowances = self.held.allowances;
         verdict.effect = match outcome {
-            Ok(()) => Effect::Permit(Permit::new(self.route, verdict.identity.clone(), self.ends_s)),
+            Ok(()) => {
+                let permit = Permit::new(self.route, self.pattern, verdict.identity.clone(), self.ends_s);
+                Effect::Permit(permit)
+            }
             Err(denial) => Effect::Denial(denial),
         };
         verdict

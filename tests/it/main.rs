@@ -7,8 +7,10 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod browser;
 mod commands;
 mod corpus;
+mod cors;
 mod drain;
 mod expiry;
 mod explain;
@@ -23,6 +25,8 @@ mod logs_and_metrics;
 mod malformed;
 mod migration;
 mod mode;
+mod nginx;
+mod paths;
 mod proxy_protocol;
 mod refused_tokens;
 mod reload;
