@@ -4,6 +4,7 @@
 //! a meter that counts nothing; the rest of this is reading and showing what they said.
 
 mod evidence;
+mod from_log;
 mod report;
 mod request;
 mod route_choice;
@@ -25,6 +26,7 @@ use crate::runtime::clock::Clock;
 
 use super::{compiled, exit, failed};
 use evidence::Keys;
+use from_log::Logged;
 use report::{Decision, Report};
 use request::Written;
 use verdict::Gateway;
@@ -33,11 +35,11 @@ use verdict::Gateway;
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// Its method.
-    #[arg(value_name = "METHOD")]
-    method: String,
+    #[arg(value_name = "METHOD", required_unless_present = "request_id")]
+    method: Option<String>,
     /// http[s]://HOST/PATH?QUERY, or /PATH?QUERY for any host. It is judged as written, not tidied up.
-    #[arg(value_name = "URL")]
-    url: String,
+    #[arg(value_name = "URL", required_unless_present = "request_id")]
+    url: Option<String>,
     /// A header, `Name: value`; or @FILE, one header a line. May be given again and again.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<OsString>,
@@ -53,6 +55,12 @@ pub(super) struct Options {
     /// Fetch the signing keys of the token's issuer.
     #[arg(long)]
     online: bool,
+    /// Explain a request that was logged, by its X-Request-ID.
+    #[arg(long, value_name = "ID", requires = "log", conflicts_with_all = ["method", "url", "headers"])]
+    request_id: Option<String>,
+    /// The access log, in JSON, that has its line.
+    #[arg(long, value_name = "FILE", requires = "request_id")]
+    log: Option<PathBuf>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -66,16 +74,25 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
     };
     let listeners = &loaded.config.listeners;
     let read = header_lines(&options.headers).and_then(|lines| {
-        let written = Written::new(&options.method, &options.url, lines)?;
-        Ok((written, Keys::new(options.jwks.as_deref(), options.online)?))
+        let keys = Keys::new(options.jwks.as_deref(), options.online)?;
+        let (Some(log), Some(id)) = (&options.log, &options.request_id) else {
+            let (method, url) = (options.method.as_deref(), options.url.as_deref());
+            let written = Written::new(method.unwrap_or_default(), url.unwrap_or_default(), lines)?;
+            return Ok((written, keys, None));
+        };
+        let logged = Logged::find(log, id)?;
+        let (method, url) = logged.request()?;
+        Ok((Written::new(&method, &url, lines)?, keys, Some(logged)))
     });
-    let (written, keys) = match read {
+    let (written, keys, logged) = match read {
         Ok(read) => read,
         Err(reason) => return failed(reason),
     };
-    let place = match &options.listener {
+    let named = options.listener.as_deref();
+    let named = named.or(logged.as_ref().and_then(Logged::listener));
+    let place = match named {
         None => written.listener_of(listeners),
-        Some(name) => match listeners.iter().position(|listener| listener.name == *name) {
+        Some(name) => match listeners.iter().position(|listener| listener.name == name) {
             Some(place) => place,
             None => return failed(format!("no listener \"{name}\"")),
         },
@@ -91,7 +108,10 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         now: Clock::start().now(),
         meter: DryMeter::default(),
     };
-    show(&gateway.explain(&written, options.from, &keys), options.json)
+    let from = logged.as_ref().and_then(Logged::client).unwrap_or(options.from);
+    let report = gateway.explain(&written, from, &keys);
+    let report = logged.map_or_else(|| report, |logged| logged.tell(report));
+    show(&report, options.json)
 }
 
 /// The lines of `-H`, in their order; those of a file where a file is named.

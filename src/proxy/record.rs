@@ -284,6 +284,9 @@ impl Record {
         route.overhead.observe(seconds(self.overhead_ns));
         if self.judged {
             self.measure_judgement(metrics, route);
+        } else if self.refused.is_some() {
+            // Before anybody was asked who is calling.
+            route.count_decision(AuthMethod::None, self.refused);
         }
         if let (Some((upstream, _)), Some(upstream_ns)) = (&self.upstream, self.upstream_ns) {
             upstream.metrics.duration.observe(seconds(upstream_ns));

@@ -167,3 +167,24 @@ findings! {
     WideOriginWithCredentials Medium "wide-origin-with-credentials": "pages of every subdomain may use credentials";
         "name the origins instead of a wildcard".
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Finding;
+
+    #[test]
+    fn the_document_has_every_finding_with_its_severity_and_no_other() {
+        let document = include_str!("../../../docs/audit.md");
+        let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| `")).collect();
+        for finding in Finding::ALL {
+            let (name, severity) = (finding.name(), finding.severity().name());
+            let start = format!("| `{name}` | {severity} | {} |", finding.says());
+            let row = rows.iter().find(|row| row.starts_with(&start));
+            assert!(
+                row.is_some_and(|row| row.ends_with(&format!("| {} |", finding.mend()))),
+                "docs/audit.md: {start}"
+            );
+        }
+        assert_eq!(rows.len(), Finding::ALL.len());
+    }
+}

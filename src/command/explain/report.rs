@@ -18,9 +18,9 @@ pub(super) struct Report {
     /// Of a refusal.
     pub(super) status: Option<u16>,
     /// The `error` of the answer.
-    pub(super) error: Option<&'static str>,
+    pub(super) error: Option<String>,
     /// The exact cause, which the client is not told.
-    pub(super) detail: Option<&'static str>,
+    pub(super) detail: Option<String>,
     /// What is needed to tell.
     pub(super) missing: Option<String>,
     pub(super) listener: String,
@@ -43,6 +43,8 @@ pub(super) struct Report {
     pub(super) upstream: Option<Sent>,
     /// What the gateway would answer by itself.
     pub(super) answer: Option<Answered>,
+    /// The access line that is explained.
+    pub(super) logged: Option<serde_json::Value>,
 }
 
 /// The verdict.
@@ -280,6 +282,7 @@ impl Report {
             identity: None,
             requirements: Vec::new(),
             limits: Vec::new(),
+            logged: None,
             upstream: None,
             answer: None,
         }
@@ -289,8 +292,8 @@ impl Report {
     pub(super) fn denied(mut self, denial: &Denial) -> Self {
         self.decision = Decision::Deny;
         self.status = Some(denial.code.status().as_u16());
-        self.error = Some(denial.code.name());
-        self.detail = Some(denial.detail);
+        self.error = Some(denial.code.name().to_owned());
+        self.detail = Some(denial.detail.to_owned());
         self
     }
 }

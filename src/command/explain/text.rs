@@ -17,6 +17,7 @@ pub(super) fn of(report: &Report, paint: Paint) -> String {
             let _ = writeln!(text, "{} {line}", paint.strong(&format!("{head:12}")));
         }
     };
+    section("logged", report.logged.iter().flat_map(logged).collect());
     section("route", route(report));
     let misses = report.near_misses.iter();
     section(
@@ -43,7 +44,7 @@ pub(super) fn of(report: &Report, paint: Paint) -> String {
 }
 
 fn verdict(report: &Report, paint: Paint) -> String {
-    match (report.decision, report.status, report.error, report.detail) {
+    match (report.decision, report.status, report.error.as_deref(), report.detail.as_deref()) {
         (Decision::Allow, ..) => paint.good("ALLOW"),
         (Decision::Deny, Some(status), Some(error), Some(detail)) => {
             format!("{} {status} {error} ({detail})", paint.bad("DENY"))
@@ -84,6 +85,26 @@ fn chain(step: &Step, paint: Paint) -> String {
         let _ = write!(line, " ({detail})");
     }
     line
+}
+
+/// Who it was and where it went, by the fields of its line.
+fn logged(line: &serde_json::Value) -> Vec<String> {
+    let groups: [&[&str]; 3] = [
+        &["time", "status", "duration_ms", "upstream_ms", "arm", "shadow", "shadow_reason", "limit"],
+        &["user_id", "acting_for", "client_id", "key_id", "issuer", "tenant", "scope"],
+        &["upstream", "endpoint", "trace_id"],
+    ];
+    let said = |fields: &[&str]| {
+        let field = |name: &&str| {
+            let value = &line[*name];
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (!value.is_null()).then(|| format!("{name} {text}"))
+        };
+        fields.iter().filter_map(field).collect::<Vec<_>>().join(", ")
+    };
+    let mut lines: Vec<String> = groups.map(said).into_iter().filter(|said| !said.is_empty()).collect();
+    lines.push("its credential is in no log: who it was is told as it was decided then".to_owned());
+    lines
 }
 
 fn canary(canary: &CanarySaid) -> String {
