@@ -110,7 +110,10 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
     };
     let from = logged.as_ref().and_then(Logged::client).unwrap_or(options.from);
     let report = gateway.explain(&written, from, &keys);
-    let report = logged.map_or_else(|| report, |logged| logged.tell(report));
+    let report = match logged {
+        Some(logged) => logged.tell(report),
+        None => report,
+    };
     show(&report, options.json)
 }
 

@@ -416,20 +416,42 @@ async fn a_logged_request_is_explained_by_its_id() {
     assert_eq!(response.head.status(), 403);
     let line = gateway.access_line_of(&response).await;
     let id = line["request_id"].as_str().unwrap();
-    gateway.write("access.log", format!("not json\n{{\"message\":\"other\",\"request_id\":\"{id}\"}}\n{}", gateway.stdout()));
+    gateway.write(
+        "access.log",
+        format!(
+            "not json\n{{\"message\":\"other\",\"request_id\":\"{id}\"}}\n{}",
+            gateway.stdout()
+        ),
+    );
     let arguments = ["explain", "--request-id", id, "--log", "access.log"];
     let output = gateway.run(&[&arguments[..], &["--json"]].concat()).await;
     assert_eq!(output.status.code(), Some(2));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
-        (&report["decision"], &report["error"], &report["detail"], &report["route"]),
-        (&json!("deny"), &json!("insufficient_scope"), &json!("scope_missing"), &json!("chat"))
+        (
+            &report["decision"],
+            &report["error"],
+            &report["detail"],
+            &report["route"]
+        ),
+        (
+            &json!("deny"),
+            &json!("insufficient_scope"),
+            &json!("scope_missing"),
+            &json!("chat")
+        )
     );
     assert_eq!(report["logged"]["request_id"], id);
     let step = &report["chain"][0];
-    assert_eq!((&step["method"], &step["outcome"], &step["as"]), (&json!("api_key"), &json!("accepted"), &json!("svc_ci")));
+    assert_eq!(
+        (&step["method"], &step["outcome"], &step["as"]),
+        (&json!("api_key"), &json!("accepted"), &json!("svc_ci"))
+    );
     let text = String::from_utf8(gateway.run(&arguments).await.stdout).unwrap();
-    assert!(text.contains("user_id svc_ci") && text.contains("key_id ci-runner"), "{text}");
+    assert!(
+        text.contains("user_id svc_ci") && text.contains("key_id ci-runner"),
+        "{text}"
+    );
     for wrong in [
         &["explain", "--request-id", "unknown", "--log", "access.log"][..],
         &["explain", "--request-id", id, "--log", "not-there.log"],

@@ -30,11 +30,15 @@ impl Logged {
                 continue;
             }
             let read: Option<Value> = serde_json::from_slice(&line).ok();
-            found = read.filter(|line| line["request_id"] == id && line["message"] == "request").or(found);
+            found = read
+                .filter(|line| line["request_id"] == id && line["message"] == "request")
+                .or(found);
         }
-        found
-            .map(Self)
-            .ok_or_else(|| named(&format!("no access line of request \"{id}\" (log.format must be \"json\")")))
+        found.map(Self).ok_or_else(|| {
+            named(&format!(
+                "no access line of request \"{id}\" (log.format must be \"json\")"
+            ))
+        })
     }
 
     fn text(&self, field: &str) -> Option<&str> {
@@ -63,7 +67,11 @@ impl Logged {
 
     /// Puts what was decided then in the place of what would be decided of a request without its credential.
     pub(super) fn tell(self, mut report: Report) -> Report {
-        report.decision = if self.text("decision") == Some("allow") { Decision::Allow } else { Decision::Deny };
+        report.decision = if self.text("decision") == Some("allow") {
+            Decision::Allow
+        } else {
+            Decision::Deny
+        };
         let own = |field: &str| self.text(field).map(str::to_owned);
         (report.error, report.detail) = (own("reason"), own("detail"));
         report.status = self.0["status"].as_u64().and_then(|status| u16::try_from(status).ok());

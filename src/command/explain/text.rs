@@ -44,7 +44,12 @@ pub(super) fn of(report: &Report, paint: Paint) -> String {
 }
 
 fn verdict(report: &Report, paint: Paint) -> String {
-    match (report.decision, report.status, report.error.as_deref(), report.detail.as_deref()) {
+    match (
+        report.decision,
+        report.status,
+        report.error.as_deref(),
+        report.detail.as_deref(),
+    ) {
         (Decision::Allow, ..) => paint.good("ALLOW"),
         (Decision::Deny, Some(status), Some(error), Some(detail)) => {
             format!("{} {status} {error} ({detail})", paint.bad("DENY"))
@@ -90,8 +95,25 @@ fn chain(step: &Step, paint: Paint) -> String {
 /// Who it was and where it went, by the fields of its line.
 fn logged(line: &serde_json::Value) -> Vec<String> {
     let groups: [&[&str]; 3] = [
-        &["time", "status", "duration_ms", "upstream_ms", "arm", "shadow", "shadow_reason", "limit"],
-        &["user_id", "acting_for", "client_id", "key_id", "issuer", "tenant", "scope"],
+        &[
+            "time",
+            "status",
+            "duration_ms",
+            "upstream_ms",
+            "arm",
+            "shadow",
+            "shadow_reason",
+            "limit",
+        ],
+        &[
+            "user_id",
+            "acting_for",
+            "client_id",
+            "key_id",
+            "issuer",
+            "tenant",
+            "scope",
+        ],
         &["upstream", "endpoint", "trace_id"],
     ];
     let said = |fields: &[&str]| {
