@@ -75,6 +75,9 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
     let listeners = &loaded.config.listeners;
     let read = header_lines(&options.headers).and_then(|lines| {
         let keys = Keys::new(options.jwks.as_deref(), options.online)?;
+        if options.log.is_some() && options.request_id.is_none() {
+            return Err("--log needs the --request-id that is looked for".to_owned());
+        }
         let (Some(log), Some(id)) = (&options.log, &options.request_id) else {
             let (method, url) = (options.method.as_deref(), options.url.as_deref());
             let written = Written::new(method.unwrap_or_default(), url.unwrap_or_default(), lines)?;

@@ -18,7 +18,7 @@ use crate::config::Modes;
 
 use super::gateway::{Gateway, Phase};
 use super::snapshot::Snapshot;
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, within};
 
 /// The hash of modes, after the store's prefix.
 pub const MODES: &str = "modes";
@@ -29,6 +29,9 @@ pub const GATEWAYS: &str = "gateways";
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Of one question.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// A gateway that did not report for so long is not there, in milliseconds.
 pub const ALIVE_MS: u64 = 3_000;
@@ -120,7 +123,6 @@ pub async fn keep(gateway: Arc<Gateway>) {
         let snapshot = gateway.snapshot();
         match &snapshot.store {
             None => gateway.shared_modes.set(Read::default()),
-            // One that is known to be away is not asked: each question would count as an error of somebody's request.
             Some(store) if store.is_up() => {
                 let exchanged = exchange(&gateway, store, &id, &name, rounds).await;
                 if let Err(error) = exchanged {
@@ -171,8 +173,10 @@ async fn forget_the_gone(store: &Store, now_ms: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Asks without the haste of a request, and without its consequences: a look that is slow takes the store from nobody.
 async fn ask<T: FromRedisValue>(store: &Store, command: &mut Cmd) -> Result<T, StoreError> {
-    store.command(command).await
+    let mut link = store.link().ok_or(StoreError::Away)?;
+    within(ANSWER, command.query_async(&mut link)).await
 }
 
 /// `TIME` answers in seconds and microseconds.

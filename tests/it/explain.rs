@@ -321,6 +321,7 @@ async fn the_json_keeps_its_fields_whatever_the_verdict() {
         "identity",
         "requirements",
         "limits",
+        "logged",
         "upstream",
         "answer",
     ];

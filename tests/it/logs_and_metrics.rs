@@ -272,7 +272,9 @@ mod secrets {
         gateway.access_line_of(&marker).await;
         gateway.event("JWKS refresh failed").await;
         let mut seen = vec![gateway.stdout(), gateway.stderr(), gateway.metrics().await];
-        seen.push(String::from_utf8(gateway.ask_admin("/status.json").await.body).unwrap());
+        let status = String::from_utf8(gateway.ask_admin("/status.json").await.body).unwrap();
+        // Its own key of that name is no secret.
+        seen.push(status.replace("\"canary\":", ""));
         seen.extend(
             answers
                 .iter()
