@@ -26,6 +26,7 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
             "upstream": snapshot.upstreams.get(route.upstream).map(|upstream| upstream.spec.name.to_string()),
         })).collect::<Vec<Value>>(),
         "issuers": snapshot.keys.iter().map(|keys| issuer(keys)).collect::<Vec<Value>>(),
+        "validators": validators(&snapshot),
         "upstreams": upstreams(&snapshot),
         "limits": snapshot.meters.0.iter().map(|counters| json!({
             "name": &*counters.spec().name,
@@ -46,6 +47,25 @@ fn issuer(keys: &Keys) -> Value {
         "age_seconds": status.age.map(|age| age.as_secs()),
         "last_error": status.last_error,
     })
+}
+
+/// Auth services that are asked, by the names of their metrics.
+fn validators(snapshot: &Snapshot) -> Vec<Value> {
+    let validators = &snapshot.validators;
+    let keys = validators.api_keys.iter().map(|validator| validator.status());
+    let tokens = validators.tokens.iter().flatten().map(|validator| validator.status());
+    keys.chain(tokens)
+        .map(|status| {
+            json!({
+                "name": &*status.name,
+                "up": status.up,
+                "breaker": if status.breaker_open { "open" } else { "closed" },
+                "entries": status.entries,
+                "in_flight": status.in_flight,
+                "last_error": status.last_error,
+            })
+        })
+        .collect()
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<Value> {

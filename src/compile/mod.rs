@@ -6,6 +6,7 @@ mod identity;
 mod issuers;
 mod limits;
 mod routes;
+mod validators;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::config::model::{self, Config, Endpoint};
 use crate::config::secret::Secret;
 use crate::policy::Policy;
 use crate::policy::address::{Believed, Networks, Trust};
+use crate::policy::authn::remote::{KeyRules, RemoteTokenRules};
 use crate::policy::credential::{CredentialPlaces, KeySources, TokenSource};
 use crate::policy::headers::{HeaderRules, WrittenNames};
 use crate::policy::identity::{IdentityHeaders, RoleTable};
@@ -25,6 +27,7 @@ use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
 pub use routes::Names;
+pub use validators::{API_KEYS, CredentialIn, Own, Question, ValidatorSpec};
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct Compiled {
     pub policy: Policy,
     /// By place in [`Policy::issuers`].
     pub issuers: Vec<IssuerSpec>,
+    /// Who knows further API keys.
+    pub api_keys: Option<ValidatorSpec<KeyRules>>,
     /// By [`crate::policy::limit::LimitId`].
     pub limits: Vec<LimitSpec>,
     /// By place in the routes' `upstream`.
@@ -54,6 +59,8 @@ pub struct IssuerSpec {
     pub max_stale: Duration,
     /// Of one fetch.
     pub request_timeout: Duration,
+    /// Who judges its tokens instead of keys.
+    pub remote: Option<ValidatorSpec<RemoteTokenRules>>,
 }
 
 /// Where an issuer's public keys are.
@@ -109,6 +116,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     let (limit_specs, limits) = limits::limits(config);
     let auth_failures = limits::auth_failures(config, limit_specs.len());
     let api_keys = identity::api_keys(&shared, problems);
+    let remote_keys = validators::of_keys(&shared, problems);
     let internal = identity::internal(&shared, problems);
     let (routes, places) = routes::routes(config, &names, &limits, problems);
     let places_of_credentials = credential_places(config);
@@ -141,6 +149,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
             nowhere: RouteTable::default(),
         },
         issuers,
+        api_keys: remote_keys,
         limits: specs,
         upstreams: upstreams(config, problems),
     };

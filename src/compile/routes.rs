@@ -184,6 +184,7 @@ impl Compiling<'_, '_> {
             mode: Arc::from(mode_name(&chain)),
             token_sources: self.token_sources(&issuers),
             chain,
+            remote_issuers: self.judged_elsewhere(&issuers),
             issuers,
             requirements,
             address_limits,
@@ -247,6 +248,12 @@ impl Compiling<'_, '_> {
             }
         }
         places
+    }
+
+    fn judged_elsewhere(&self, issuers: &[usize]) -> Vec<usize> {
+        let issuer = |place: &usize| self.config.issuers.values().nth(*place);
+        let remote = |place: &&usize| issuer(place).is_some_and(|issuer| issuer.remote.is_some());
+        issuers.iter().filter(remote).copied().collect()
     }
 
     fn token_sources(&self, issuers: &[usize]) -> Vec<TokenSource> {

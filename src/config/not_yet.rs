@@ -22,12 +22,8 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     for (name, issuer) in &config.issuers {
         let key = |key| format!("issuers.{name}.{key}");
         later(issuer.discovery, key("discovery"));
-        later(issuer.remote.is_some(), key("remote"));
         later(!issuer.origins.is_empty(), key("origins"));
         later(issuer.token_sources.iter().any(is_not_header), key("token_sources"));
-    }
-    if let Some(api_keys) = &config.api_keys {
-        later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
     }
     later(config.resource.is_some(), "resource".to_owned());
     later(config.redis.is_some(), "redis".to_owned());

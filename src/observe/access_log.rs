@@ -55,6 +55,8 @@ pub struct AccessLine<'a> {
     pub reason: Option<&'a str>,
     /// The exact cause, which the client is not told.
     pub detail: Option<&'a str>,
+    /// What a proven caller lacked, which the client is not told.
+    pub missing: Option<&'a str>,
     /// The arm of a canary.
     pub arm: Option<&'a str>,
     /// The user that the upstream was told.
@@ -115,6 +117,7 @@ impl AccessLine<'_> {
         line.optional_word("decision", self.decision.map(Decision::name));
         line.optional_word("reason", self.reason);
         line.optional("detail", self.detail);
+        line.optional("missing", self.missing);
         line.optional("arm", self.arm);
         line.optional("user_id", self.user_id);
         line.optional("acting_for", self.acting_for);

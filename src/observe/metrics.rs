@@ -13,6 +13,7 @@ pub use self::outcomes::Outcomes;
 pub use self::route::RouteMetrics;
 use super::Decision;
 use crate::policy::denial::Code;
+use crate::policy::judge::KnownBy;
 
 mod families;
 mod outcomes;
@@ -110,6 +111,15 @@ pub struct IssuerMetrics {
     pub duration: Histogram,
 }
 
+/// The metrics of somebody who is asked.
+#[derive(Debug)]
+pub struct DependencyMetrics {
+    /// 1, or 0 once it is known not to answer.
+    pub up: IntGauge,
+    /// Time that it took to answer, in seconds.
+    pub duration: Histogram,
+}
+
 /// The metrics of one listener.
 #[derive(Debug)]
 pub struct ListenerMetrics {
@@ -128,6 +138,8 @@ pub struct Configured<'a> {
     pub upstreams: Vec<(&'a str, &'a [String])>,
     pub limits: Vec<&'a str>,
     pub issuers: Vec<&'a str>,
+    /// Who is asked besides the issuers.
+    pub dependencies: Vec<&'a str>,
     pub listeners: Vec<&'a str>,
 }
 
@@ -222,6 +234,15 @@ impl Metrics {
         }
     }
 
+    /// The handles of somebody who is asked, and begins as up.
+    #[must_use]
+    pub fn dependency(&self, name: &str) -> DependencyMetrics {
+        DependencyMetrics {
+            up: up(&self.families.dependency_up, &[name]),
+            duration: self.families.dependency_duration.with_label_values(&[name]),
+        }
+    }
+
     /// A listener's handles.
     #[must_use]
     pub fn listener(&self, name: &str) -> ListenerMetrics {
@@ -256,6 +277,18 @@ impl ApiKeyValidations {
             stale: known_to("stale", &[]),
         }
     }
+
+    /// Those of one who knew.
+    #[must_use]
+    pub const fn of(&self, by: KnownBy) -> &Outcomes {
+        match by {
+            KnownBy::Config => &self.config,
+            KnownBy::Cache => &self.cache,
+            KnownBy::Shared => &self.shared,
+            KnownBy::Remote => &self.remote,
+            KnownBy::Stale => &self.stale,
+        }
+    }
 }
 
 impl Configured<'_> {
@@ -272,7 +305,7 @@ impl Configured<'_> {
             && (listed("route", &self.routes) || value_of("route") == Some(NO_ROUTE))
             && listed("limit", &self.limits)
             && listed("issuer", &self.issuers)
-            && listed("dependency", &self.issuers)
+            && (listed("dependency", &self.issuers) || listed("dependency", &self.dependencies))
             && listed("listener", &self.listeners)
     }
 }

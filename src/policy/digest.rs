@@ -24,6 +24,12 @@ impl SecretDigest {
         Self(bytes)
     }
 
+    /// Its bytes, to be digested further.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Equality in constant time (hardening r26).
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {

@@ -8,6 +8,7 @@ use http::header::CONTENT_LENGTH;
 use smallvec::SmallVec;
 
 use super::Policy;
+use super::authn::api_key::{Found, KeyFault, KnownKey};
 use super::credential::{Credential, Presented};
 use super::denial::{Challenge, Code, Denial, Tells};
 use super::facts::Facts;
@@ -39,8 +40,40 @@ pub enum Evidence {
     None,
     /// What the token's issuer says of it.
     Token(Result<Arc<VerifiedToken>, TokenFault>),
-    /// Nobody was asked: too many failures came from that address.
-    NotAsked(Denial),
+    /// What is said of the API key.
+    Key(KeyEvidence),
+    /// It is refused already, and counted: too many failures came from there for anybody to be asked, or this one was counted
+    /// before it was asked about.
+    Refused {
+        /// Why.
+        denial: Denial,
+        /// Who says so, of an API key.
+        by: KnownBy,
+    },
+}
+
+/// What is said of an API key, and by whom.
+#[derive(Debug)]
+pub struct KeyEvidence {
+    /// Its owner, or why it has none.
+    pub said: Result<Arc<KnownKey>, KeyFault>,
+    /// Who says so.
+    pub by: KnownBy,
+}
+
+/// Who knew an API key: the `source` of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KnownBy {
+    /// The list in the config.
+    Config,
+    /// This process's cache.
+    Cache,
+    /// The cache that gateways share.
+    Shared,
+    /// The auth service.
+    Remote,
+    /// The cache, since the auth service could not be asked.
+    Stale,
 }
 
 /// A charge that can be taken back.
@@ -167,7 +200,12 @@ fn judge<'p>(
     let route = case.route;
     // 401 or 503: who it is comes before what it may do.
     verdict.identity = authenticate(policy, facts, case, evidence)
-        .map_err(|denial| policy.count_failure(facts, case.presented.method, denial, meter))
+        .map_err(|denial| match evidence {
+            Evidence::Refused { .. } => denial,
+            Evidence::None | Evidence::Token(_) | Evidence::Key(_) => {
+                policy.count_failure(facts, case.presented.method, denial, meter)
+            }
+        })
         .map_err(|denial| challenge(route, denial))?;
     // 403: only a proven caller is told that it lacks something.
     let authorised = authorise(facts, case, evidence, verdict.identity.as_deref());
@@ -193,40 +231,33 @@ fn authenticate(
             let token = match evidence {
                 Evidence::Token(Ok(token)) => token.judge_time(now_s).map(|()| token),
                 Evidence::Token(Err(fault)) => Err(*fault),
-                Evidence::NotAsked(denial) => return Err(denial.clone()),
+                Evidence::Refused { denial, .. } => return Err(denial.clone()),
                 // No evidence: nobody can say (fail closed).
-                Evidence::None => Err(TokenFault::KeysUnavailable),
+                Evidence::None | Evidence::Key(_) => Err(TokenFault::KeysUnavailable),
             };
-            token.map(|token| Some(token.identity.clone())).map_err(token_denial)
+            token
+                .map(|token| Some(token.identity.clone()))
+                .map_err(TokenFault::denial)
         }
-        Credential::ApiKey(key) => policy.api_keys.judge(key, now_s).map(Some),
+        Credential::ApiKey(key) => {
+            let said = match evidence {
+                Evidence::Key(evidence) => evidence.said.clone(),
+                Evidence::Refused { denial, .. } => return Err(denial.clone()),
+                Evidence::None | Evidence::Token(_) => match policy.api_keys.find(key) {
+                    Found::Known(known) => Ok(known.clone()),
+                    Found::Refused(fault) => Err(fault),
+                    // Without his word nobody can say (fail closed).
+                    Found::Remote(_) => Err(KeyFault::Unavailable),
+                },
+            };
+            let owner = said.and_then(|known| known.judge_time(now_s).map(|()| known.identity.clone()));
+            owner.map(Some).map_err(KeyFault::denial)
+        }
         Credential::Internal(secret) => match &policy.internal {
             Some(callers) => callers.judge(secret, &facts.origin, facts.headers).map(Some),
             None => Err(Denial::plain(Code::InvalidInternalAuth, "internal_not_configured")),
         },
     }
-}
-
-fn token_denial(fault: TokenFault) -> Denial {
-    let code = match fault {
-        TokenFault::Expired => Code::TokenExpired,
-        TokenFault::KeysUnavailable => Code::AuthUnavailable,
-        TokenFault::Malformed
-        | TokenFault::AlgorithmNotAllowed
-        | TokenFault::UnsupportedHeader
-        | TokenFault::UnknownIssuer
-        | TokenFault::UnknownKey
-        | TokenFault::BadSignature
-        | TokenFault::BadExpiry
-        | TokenFault::BadTime
-        | TokenFault::WrongAudience
-        | TokenFault::ClaimMismatch
-        | TokenFault::BadClaim
-        | TokenFault::BadUser
-        | TokenFault::LivesTooLong
-        | TokenFault::NotYetValid => Code::InvalidToken,
-    };
-    Denial::plain(code, fault.name())
 }
 
 /// RFC 9110 §11.6.1: a 401 says what would be accepted.
@@ -319,7 +350,9 @@ impl<'p> Case<'p, '_> {
     }
 }
 
-fn limited(limit: &Limit, seconds: u64) -> Denial {
+/// The refusal by an exhausted limit.
+#[must_use]
+pub fn limited(limit: &Limit, seconds: u64) -> Denial {
     Denial {
         code: Code::RateLimited,
         detail: "limit_exhausted",
@@ -327,6 +360,7 @@ fn limited(limit: &Limit, seconds: u64) -> Denial {
             seconds,
             limit: limit.name.clone(),
         },
+        missing: None,
     }
 }
 
@@ -365,13 +399,18 @@ impl Policy {
     /// # Errors
     /// 429.
     pub fn may_ask(&self, facts: &Facts<'_>, method: AuthMethod, meter: &impl Meter) -> Result<(), Denial> {
-        let Some(failures) = self.failures_of(method) else {
+        let Some((limit, key)) = self.guesses_of(facts, method) else {
             return Ok(());
         };
-        let limit = &failures.limit;
-        let key = address_key(facts.origin.client, limit.ipv6_prefix);
         let judged = meter.peek(limit.id, key, &limit.plan.quota, facts.now.monotonic_ns);
         judged.map_err(|wait| limited(limit, wait.seconds()))
+    }
+
+    /// Where the failures of this request's address are counted; `None`: they are not.
+    #[must_use]
+    pub fn guesses_of(&self, facts: &Facts<'_>, method: AuthMethod) -> Option<(&Limit, BucketKey)> {
+        let limit = &self.failures_of(method)?.limit;
+        Some((limit, address_key(facts.origin.client, limit.ipv6_prefix)))
     }
 
     fn failures_of(&self, method: AuthMethod) -> Option<&AuthFailures> {

@@ -54,6 +54,7 @@ async fn judge_and_answer(
     let route = case.route;
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
+    record.known_by(&evidence);
     let verdict = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
     record.judged(route, &verdict);
     let Verdict { allowances, effect, .. } = verdict;

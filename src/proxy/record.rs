@@ -14,6 +14,7 @@ use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
 use crate::policy::denial::{Code, Denial, Tells};
 use crate::policy::facts::Now;
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
+use crate::policy::judge::{Evidence, KeyEvidence, KnownBy};
 use crate::policy::request_id;
 use crate::policy::route::Route;
 use crate::policy::verdict::{Effect, Verdict};
@@ -67,6 +68,10 @@ pub struct Record {
     refused: Option<Code>,
     reason: Option<&'static str>,
     detail: Option<&'static str>,
+    /// What a proven caller lacked.
+    missing: Option<Box<str>>,
+    /// Who knew the API key.
+    known_by: KnownBy,
     permitted: Option<bool>,
     judged: bool,
     /// When it was decided, in nanoseconds since the head had come.
@@ -130,6 +135,8 @@ impl Record {
             refused: None,
             reason: Some(CLIENT_CLOSED),
             detail: None,
+            missing: None,
+            known_by: KnownBy::Config,
             permitted: None,
             judged: false,
             judged_ns: 0,
@@ -142,6 +149,14 @@ impl Record {
             snapshot,
             _exchange: exchange,
         })
+    }
+
+    /// The API key was known to somebody.
+    pub fn known_by(&mut self, evidence: &Evidence) {
+        match evidence {
+            Evidence::Key(KeyEvidence { by, .. }) | Evidence::Refused { by, .. } => self.known_by = *by,
+            Evidence::None | Evidence::Token(_) => {}
+        }
     }
 
     /// The judge has spoken.
@@ -165,6 +180,7 @@ impl Record {
         self.refused = Some(denial.code);
         self.reason = Some(denial.code.name());
         self.detail = Some(denial.detail);
+        self.missing.clone_from(&denial.missing);
         if let Tells::RetryAfter { limit, .. } = &denial.tells {
             self.limit = Some(limit.clone());
         }
@@ -243,7 +259,7 @@ impl Record {
                 metrics.jwt_validations.count(fault);
                 metrics.jwt_validation_duration.observe(seconds(self.judged_ns));
             }
-            AuthMethod::ApiKey => metrics.api_key_validations.config.count(fault),
+            AuthMethod::ApiKey => metrics.api_key_validations.of(self.known_by).count(fault),
             AuthMethod::Internal | AuthMethod::None => {}
         }
     }
@@ -288,6 +304,7 @@ impl Record {
             decision: Some(self.decision),
             reason: self.reason,
             detail: self.detail,
+            missing: self.missing.as_deref(),
             user_id: identity.map(|identity| identity.user.as_str()),
             acting_for: identity
                 .and_then(|identity| identity.acting_for.as_ref())

@@ -3,22 +3,86 @@
 use std::sync::Arc;
 
 use crate::observe::metrics::Metrics;
+use crate::policy::authn::api_key::{Found, KeyFault};
 use crate::policy::authn::jwt;
+use crate::policy::authn::remote::RemoteTokenRules;
 use crate::policy::credential::Credential;
+use crate::policy::denial::Denial;
+use crate::policy::digest::SecretDigest;
 use crate::policy::facts::Facts;
 use crate::policy::identity::AuthMethod;
-use crate::policy::judge::{Case, Evidence};
+use crate::policy::judge::{Case, Evidence, KeyEvidence, KnownBy};
 use crate::policy::token::{TokenFault, VerifiedToken};
 
 use super::keys::{Judged, Keys};
 use super::snapshot::Snapshot;
+use super::validator::guesses::Allowance;
+use super::validator::{Answer, Validator};
 
 /// Gathers what the case needs.
 pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
     match case.presented.credential {
         Credential::Token(token) => of_token(metrics, snapshot, facts, case, token).await,
-        Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
+        Credential::ApiKey(ref key) => of_key(snapshot, facts, key).await,
+        Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
     }
+}
+
+async fn of_key(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8]) -> Evidence {
+    let Some(validator) = &snapshot.validators.api_keys else {
+        // The judge knows them all.
+        return Evidence::None;
+    };
+    let by_config = |said| {
+        Evidence::Key(KeyEvidence {
+            said,
+            by: KnownBy::Config,
+        })
+    };
+    let digest = match snapshot.policy.api_keys.find(key) {
+        Found::Known(known) => return by_config(Ok(known.clone())),
+        Found::Refused(fault) => return by_config(Err(fault)),
+        Found::Remote(digest) => digest,
+    };
+    let Some(key) = in_one_word(key) else {
+        return by_config(Err(KeyFault::Unknown));
+    };
+    let asked = validator.asked(key, digest, facts.origin.client, facts.now.monotonic_ns);
+    let answer = match validator.known(&asked) {
+        Some(answer) => Ok(answer),
+        None => Box::pin(validator.ask(&asked, allowance(snapshot, facts, AuthMethod::ApiKey))).await,
+    };
+    match answer {
+        Ok(Answer {
+            said: Err(fault),
+            by,
+            counted: true,
+        }) => refused(fault.denial(), by),
+        Ok(Answer { said, by, .. }) => Evidence::Key(KeyEvidence { said, by }),
+        Err(denial) => refused(denial, KnownBy::Config),
+    }
+}
+
+const fn refused(denial: Denial, by: KnownBy) -> Evidence {
+    Evidence::Refused { denial, by }
+}
+
+/// What can stand in a request of ours unchanged: visible ASCII. No auth service has made a key or a token of anything else.
+fn in_one_word(credential: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(credential).ok()?;
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    (visible && !text.is_empty()).then_some(text)
+}
+
+/// Where a look-up for this request counts as a failure until it is none.
+fn allowance<'s>(snapshot: &'s Snapshot, facts: &Facts<'_>, method: AuthMethod) -> Option<Allowance<'s>> {
+    let (limit, key) = snapshot.policy.guesses_of(facts, method)?;
+    Some(Allowance {
+        guesses: &snapshot.validators.guesses,
+        meters: &snapshot.meters,
+        limit,
+        key,
+    })
 }
 
 async fn of_token(
@@ -36,11 +100,65 @@ async fn of_token(
             return Evidence::Token(Ok(verified));
         }
     }
+    let digest = match case.route.remote_issuers.as_slice() {
+        [] => None,
+        places => {
+            let digest = SecretDigest::of(token.as_bytes());
+            let validators = places.iter().filter_map(|place| validator_of(snapshot, *place));
+            for validator in validators {
+                let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
+                if let Some(answer) = validator.known(&asked) {
+                    metrics.token_cache_hits.inc();
+                    return Evidence::Token(answer.said);
+                }
+            }
+            Some(digest)
+        }
+    };
     metrics.token_cache_misses.inc();
+    if let Some(digest) = digest
+        && let Some(evidence) = Box::pin(of_remote_token(snapshot, facts, case, token, digest)).await
+    {
+        return evidence;
+    }
     if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
-        return Evidence::NotAsked(denial);
+        return refused(denial, KnownBy::Config);
     }
     Evidence::Token(verified(metrics, snapshot, case, token).await)
+}
+
+/// What the auth service of its issuer says; `None`: its issuer has keys.
+async fn of_remote_token(
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+    case: &Case<'_, '_>,
+    token: &str,
+    digest: SecretDigest,
+) -> Option<Evidence> {
+    let place = match snapshot.policy.remote_issuer_of(case.route, token) {
+        Ok(place) => place?,
+        Err(fault) => return Some(Evidence::Token(Err(fault))),
+    };
+    let fits = token.len() <= jwt::MAX_TOKEN_BYTES;
+    let Some(token) = in_one_word(token.as_bytes()).filter(|_| fits) else {
+        return Some(Evidence::Token(Err(TokenFault::Malformed)));
+    };
+    let validator = validator_of(snapshot, place)?;
+    let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
+    let answer = validator.ask(&asked, allowance(snapshot, facts, AuthMethod::Jwt)).await;
+    Some(match answer {
+        Ok(Answer {
+            said: Err(fault),
+            by,
+            counted: true,
+        }) => refused(fault.denial(), by),
+        Ok(Answer { said, .. }) => Evidence::Token(said),
+        Err(denial) => refused(denial, KnownBy::Config),
+    })
+}
+
+fn validator_of(snapshot: &Snapshot, place: usize) -> Option<&Arc<Validator<RemoteTokenRules>>> {
+    snapshot.validators.tokens.get(place)?.as_ref()
 }
 
 async fn verified(

@@ -13,3 +13,4 @@ pub mod reload;
 pub mod request_body;
 pub mod snapshot;
 pub mod upstream;
+pub mod validator;

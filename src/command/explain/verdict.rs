@@ -96,7 +96,7 @@ impl Gateway<'_> {
                 return (report.denied(&refused.denial), elsewhere);
             }
         };
-        let report = match keys.gather(self.compiled, &case) {
+        let report = match keys.gather(self.compiled, &facts, &case) {
             Ok(evidence) => self.decide(report, &request, &facts, case, &evidence),
             Err(Missing(what)) => {
                 report.chain = chain(&case, |method| step(method, Outcome::Unknown));
