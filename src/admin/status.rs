@@ -28,6 +28,10 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
         "issuers": snapshot.keys.iter().map(|keys| issuer(keys)).collect::<Vec<Value>>(),
         "validators": validators(&snapshot),
         "upstreams": upstreams(&snapshot),
+        "redis": snapshot.store.as_ref().map(|store| json!({
+            "up": store.is_up(),
+            "error": store.error().as_deref(),
+        })),
         "limits": snapshot.meters.0.iter().map(|counters| json!({
             "name": &*counters.spec().name,
             "keys": counters.keys(),

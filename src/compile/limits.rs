@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::model::{self, Config, Rate, TierRate};
-use crate::policy::judge::AuthFailures;
+use crate::policy::auth_failures::AuthFailures;
 use crate::policy::limit::{By, Limit, LimitId, Plan, Quota};
 
 use super::{LimitSpec, header_name};

@@ -26,7 +26,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(issuer.token_sources.iter().any(is_not_header), key("token_sources"));
     }
     later(config.resource.is_some(), "resource".to_owned());
-    later(config.redis.is_some(), "redis".to_owned());
     later(config.revocation.is_some(), "revocation".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for name in config.cors.keys() {

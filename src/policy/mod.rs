@@ -4,6 +4,7 @@
 //! needed; [`judge::decide`] makes the [`verdict::Verdict`], which everybody else only reads.
 
 pub mod address;
+pub mod auth_failures;
 pub mod authn;
 pub mod authz;
 pub mod credential;
@@ -30,7 +31,7 @@ use authn::internal::InternalCallers;
 use authn::jwt::{Claimed, claimed_by};
 use credential::CredentialPlaces;
 use headers::HeaderRules;
-use judge::AuthFailures;
+use auth_failures::AuthFailures;
 use route::{Route, RouteTable};
 use token::{TokenFault, TokenRules};
 

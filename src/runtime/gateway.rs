@@ -159,6 +159,7 @@ impl Gateway {
                 .iter()
                 .map(|validator| &*validator.spec().name)
                 .collect(),
+            store: snapshot.store.is_some(),
             listeners: snapshot
                 .config
                 .listeners

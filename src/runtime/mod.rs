@@ -12,5 +12,6 @@ pub mod refresh;
 pub mod reload;
 pub mod request_body;
 pub mod snapshot;
+pub mod store;
 pub mod upstream;
 pub mod validator;

@@ -11,6 +11,7 @@ use crate::policy::authn::remote::{KeyRules, RemoteTokenRules, Rules};
 use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
+use super::store::Store;
 use super::upstream::{Upstream, name_of};
 use super::validator::Validator;
 use super::validator::guesses::Guesses;
@@ -82,6 +83,8 @@ pub struct Snapshot {
     pub meters: Meters,
     /// By place in the routes' `upstream`.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What gateways share.
+    pub store: Option<Arc<Store>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
 }
@@ -129,6 +132,11 @@ impl Snapshot {
                 Arc::new(Upstream::new(spec, metrics, workers))
             })
         });
+        let store = compiled.store.map(|spec| {
+            let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
+            same.cloned()
+                .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
+        });
         let routes = config.routes.iter().map(|route| {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)
@@ -139,6 +147,7 @@ impl Snapshot {
             validators,
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
+            store,
             routes: routes.collect(),
             policy: compiled.policy,
             config,

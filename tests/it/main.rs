@@ -7,6 +7,7 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod api_keys;
 mod commands;
 mod corpus;
 mod drain;
@@ -19,6 +20,8 @@ mod logs_and_metrics;
 mod reload;
 mod request_headers;
 mod response_headers;
+mod store;
 mod streams;
+mod takeover;
 mod tokens;
 mod upgrades;

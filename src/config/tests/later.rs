@@ -21,7 +21,6 @@ fn the_whole_reference_parses_and_only_what_comes_later_is_refused() {
         refused,
         [
             "cors.app",
-            "redis",
             "revocation",
             "routes.chat.canary",
             "routes.chat.cors",

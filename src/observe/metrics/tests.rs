@@ -216,17 +216,23 @@ fn what_a_reload_removed_is_no_longer_shown() {
     for name in ["kept", "gone"] {
         metrics.route(name, &[]).count_request(&Method::GET, StatusCode::OK);
         let _ = (metrics.upstream(name, &endpoints), metrics.limit(name));
-        let _ = (metrics.issuer(name), metrics.listener(name));
+        let _ = (metrics.issuer(name), metrics.listener(name), metrics.dependency(name));
     }
+    let _ = metrics.store();
     metrics.retain(&Configured {
         routes: vec!["kept"],
         upstreams: vec![("kept", &endpoints[..1])],
         limits: vec!["kept"],
         issuers: vec!["kept"],
+        dependencies: Vec::new(),
         listeners: vec!["kept"],
+        store: false,
     });
     let text = text(&metrics);
-    assert!(!text.contains("\"gone\"") && !text.contains("http://b:1"), "{text}");
+    assert!(
+        !text.contains("\"gone\"") && !text.contains("\"redis\"") && !text.contains("http://b:1"),
+        "{text}"
+    );
     for series in [
         "gateway_requests_total{method=\"GET\",route=\"kept\",status=\"200\"} 1",
         "gateway_requests_total{method=\"GET\",route=\"-\",status=\"404\"} 0",

@@ -158,7 +158,8 @@ impl Heads {
     }
 
     /// From now on the connection ends (for hyper: end of input) as soon as it is between requests. A head of which a
-    /// byte has come may still be finished, and is answered.
+    /// byte has come may still be finished, and is answered; so is the first of a connection that was only just made, if it
+    /// comes soon.
     pub fn drain(&self) {
         let mut state = self.seam.state.lock();
         state.draining = true;
@@ -209,6 +210,8 @@ struct SeamState {
     // INVARIANT: one slot. The next head is released only when it is empty, so marks and requests cannot drift apart.
     mark: Option<Mark>,
     exchanges: usize,
+    /// A head has come.
+    used: bool,
     upgrade: Upgrade,
     draining: bool,
     /// The connection's task, as it last waited for something that the handler does.
@@ -240,6 +243,8 @@ enum Quiet {
     Idle,
     /// Nothing is, and nothing more shall be.
     Draining,
+    /// Nothing more shall be, but for the first request, which a client that was just let in is about to send.
+    DrainingUnused,
 }
 
 impl Seam {
@@ -248,6 +253,7 @@ impl Seam {
         let mut state = self.state.lock();
         debug_assert!(state.mark.is_none(), "a mark would be lost");
         state.mark = Some(mark);
+        state.used = true;
         state.upgrade = if upgrade { Upgrade::Asked } else { Upgrade::NotAsked };
     }
 
@@ -282,8 +288,10 @@ impl Seam {
         state.remember(waker);
         if state.exchanges > 0 || state.mark.is_some() {
             Quiet::Busy
-        } else if state.draining {
+        } else if state.draining && state.used {
             Quiet::Draining
+        } else if state.draining {
+            Quiet::DrainingUnused
         } else {
             Quiet::Idle
         }

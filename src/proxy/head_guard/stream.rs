@@ -34,6 +34,10 @@ const MAX_UNDECIDED_BYTES: usize = 16 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// How long a connection that was made just before a drain may take to send its first byte. Its client was told that it is
+/// connected, and is about to ask.
+const FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
+
 pub(super) struct Guarded<S> {
     stream: S,
     limits: Limits,
@@ -212,6 +216,7 @@ impl<S> Guarded<S> {
                     self.end_of_input = true;
                     return Poll::Ready(());
                 }
+                Quiet::DrainingUnused => self.clock.hasten(FIRST_BYTE_TIME),
                 // While the last response is not out, the end of input would cut it off: the client has to take
                 // some of it in this time.
                 Quiet::Idle | Quiet::Draining => {

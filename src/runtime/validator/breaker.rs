@@ -23,7 +23,7 @@ pub(super) struct Breaker {
 #[derive(Debug)]
 struct Inner {
     state: State,
-    succeeded_ns: u64,
+    succeeded_ns: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ impl Breaker {
         Self {
             inner: Mutex::new(Inner {
                 state: State::Closed { failures: 0 },
-                succeeded_ns: 0,
+                succeeded_ns: None,
             }),
             patience_ns: nanos(timeout),
         }
@@ -70,7 +70,7 @@ impl Breaker {
     pub(super) fn succeeded(&self, now_ns: u64) {
         *self.inner.lock() = Inner {
             state: State::Closed { failures: 0 },
-            succeeded_ns: now_ns,
+            succeeded_ns: Some(now_ns),
         };
     }
 
@@ -81,7 +81,7 @@ impl Breaker {
 
     /// A look-up that began at `began_ns` had no answer in all its time. Unless others had one meanwhile, that says enough.
     pub(super) fn timed_out(&self, began_ns: u64, now_ns: u64) {
-        let alone = self.inner.lock().succeeded_ns < began_ns;
+        let alone = self.inner.lock().succeeded_ns.is_none_or(|then| then < began_ns);
         self.count(if alone { THRESHOLD } else { 1 }, now_ns);
     }
 

@@ -3,16 +3,20 @@
 //!
 //! Nothing here sleeps for a fixed time: whoever waits, waits for something, up to [`PATIENCE`].
 
+mod auth_service;
 mod client;
 mod gateway;
 mod issuer;
+mod redis;
 mod upstream;
 
 use std::time::{Duration, Instant};
 
+pub use auth_service::AuthService;
 pub use client::{Client, Request, Response, refused};
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
+pub use redis::Redis;
 pub use upstream::{Conversation, Gate, Received, Upstream};
 
 /// How long anything may take before the test has failed. Far above what it takes, for the machine may be busy.

@@ -522,13 +522,16 @@ async fn what_a_client_sent_before_it_left_is_still_read() {
 #[tokio::test(start_paused = true)]
 async fn draining_ends_an_idle_connection_at_once() {
     let (mut rig, mut client) = Rig::open();
+    client.write_all(GET.as_bytes()).await.unwrap();
+    rig.reads(GET);
+    drop(rig.take());
     rig.waits();
     rig.heads.drain();
     assert_eq!(rig.woken(), 1);
     rig.ends();
 
-    let (mut rig, mut client_again) = Rig::open();
-    client_again.write_all(GET.as_bytes()).await.unwrap();
+    let (mut rig, mut client) = Rig::open();
+    client.write_all(GET.as_bytes()).await.unwrap();
     rig.reads(GET);
     let exchange = rig.take();
     rig.heads.drain();
@@ -538,6 +541,25 @@ async fn draining_ends_an_idle_connection_at_once() {
     assert_eq!(rig.woken(), 1);
     rig.ends();
     client.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_still_answers_the_first_request_of_a_connection_that_was_just_made() {
+    let (mut rig, mut client) = Rig::open();
+    rig.waits();
+    rig.heads.drain();
+    rig.waits();
+    client.write_all(GET.as_bytes()).await.unwrap();
+    rig.reads(GET);
+    drop(rig.take());
+    rig.ends();
+
+    let (mut rig, _silent) = Rig::open();
+    rig.waits();
+    rig.heads.drain();
+    rig.waits();
+    advance(FIRST_BYTE_TIME).await;
+    rig.ends();
 }
 
 #[tokio::test(start_paused = true)]
