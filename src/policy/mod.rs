@@ -3,8 +3,8 @@
 //! A request becomes [`facts::Facts`]; [`judge::open`] finds its route and credential; the caller gathers the evidence that is
 //! needed; [`judge::decide`] makes the [`verdict::Verdict`], which everybody else only reads.
 
+pub mod action;
 pub mod address;
-pub mod auth_failures;
 pub mod authn;
 pub mod authz;
 pub mod credential;
@@ -20,6 +20,7 @@ pub mod path;
 pub mod pattern;
 pub mod request_id;
 pub mod route;
+pub mod template;
 pub mod token;
 pub mod verdict;
 
@@ -31,7 +32,7 @@ use authn::internal::InternalCallers;
 use authn::jwt::{Claimed, claimed_by};
 use credential::CredentialPlaces;
 use headers::HeaderRules;
-use auth_failures::AuthFailures;
+use judge::AuthFailures;
 use route::{Route, RouteTable};
 use token::{TokenFault, TokenRules};
 

@@ -76,12 +76,11 @@ fn in_one_word(credential: &[u8]) -> Option<&str> {
 
 /// Where a look-up for this request counts as a failure until it is none.
 fn allowance<'s>(snapshot: &'s Snapshot, facts: &Facts<'_>, method: AuthMethod) -> Option<Allowance<'s>> {
-    let (limit, key) = snapshot.policy.guesses_of(facts, method)?;
+    let ask = snapshot.policy.guesses_of(facts, method)?;
     Some(Allowance {
         guesses: &snapshot.validators.guesses,
         meters: &snapshot.meters,
-        limit,
-        key,
+        ask,
     })
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::policy::denial::Denial;
 use crate::policy::judge::limited;
-use crate::policy::limit::{BucketKey, Limit, LimitId, Meter, Quota};
+use crate::policy::limit::{Ask, BucketKey, Charge, Limit, Meter, Wait};
 use crate::runtime::clock::Clock;
 use crate::runtime::meters::Meters;
 
@@ -29,10 +29,8 @@ pub struct Allowance<'g> {
     pub guesses: &'g Arc<Guesses>,
     /// The counters.
     pub meters: &'g Meters,
-    /// `[auth_failures]`.
-    pub limit: &'g Limit,
-    /// The address.
-    pub key: BucketKey,
+    /// `[auth_failures]`, for one address.
+    pub ask: Ask<'g>,
 }
 
 /// A look-up that is counted as a failure; not any more when this is dropped, unless it was one.
@@ -40,9 +38,9 @@ pub struct Allowance<'g> {
 pub(super) struct Guess {
     guesses: Arc<Guesses>,
     meters: Meters,
-    limit: LimitId,
-    key: BucketKey,
-    quota: Quota,
+    limit: Arc<Limit>,
+    charge: Charge,
+    clock: Clock,
     wrong: bool,
 }
 
@@ -52,7 +50,6 @@ impl Allowance<'_> {
     /// # Errors
     /// 429: the address has failed too often.
     pub(super) async fn take(&self, clock: Clock) -> Result<Guess, Denial> {
-        let quota = self.limit.plan.quota;
         loop {
             let settled = self.guesses.settled.notified();
             tokio::pin!(settled);
@@ -61,33 +58,33 @@ impl Allowance<'_> {
             {
                 let mut pending = self.guesses.pending.lock();
                 let now_ns = clock.monotonic_ns();
-                let refusal = match self.meters.peek(self.limit.id, self.key, &quota, now_ns) {
-                    Ok(()) => match self.meters.charge(self.limit.id, self.key, &quota, now_ns) {
-                        Ok(_) => {
-                            *pending.entry(self.key).or_insert(0) += 1;
-                            return Ok(self.guess(quota));
-                        }
-                        Err(wait) => wait,
-                    },
-                    Err(wait) => wait,
-                };
-                if !pending.contains_key(&self.key) {
-                    return Err(limited(self.limit, refusal.seconds()));
+                let waits = self.meters.look(&self.ask, now_ns).is_err() && pending.contains_key(&self.ask.key);
+                if !waits {
+                    let charge = self.count(now_ns)?;
+                    *pending.entry(self.ask.key).or_insert(0) += 1;
+                    return Ok(Guess {
+                        guesses: self.guesses.clone(),
+                        meters: self.meters.clone(),
+                        limit: self.ask.limit.clone(),
+                        charge,
+                        clock,
+                        wrong: false,
+                    });
                 }
             }
             settled.await;
         }
     }
 
-    fn guess(&self, quota: Quota) -> Guess {
-        Guess {
-            guesses: self.guesses.clone(),
-            meters: self.meters.clone(),
-            limit: self.limit.id,
-            key: self.key,
-            quota,
-            wrong: false,
-        }
+    fn count(&self, now_ns: u64) -> Result<Charge, Denial> {
+        let wait = match self.meters.admit(&[self.ask], now_ns) {
+            Ok(grants) => match grants.into_iter().next() {
+                Some(grant) => return Ok(grant.charge),
+                None => Wait::UNKNOWN,
+            },
+            Err(refusals) => refusals.first().map_or(Wait::UNKNOWN, |(_, wait)| *wait),
+        };
+        Err(limited(self.ask.limit, wait.seconds()))
     }
 }
 
@@ -102,12 +99,13 @@ impl Drop for Guess {
     fn drop(&mut self) {
         let mut pending = self.guesses.pending.lock();
         if !self.wrong {
-            self.meters.refund(self.limit, self.key, &self.quota);
+            let now_ns = self.clock.monotonic_ns();
+            self.meters.refund(&self.charge, &self.limit.plan.measure, now_ns);
         }
-        if let Some(count) = pending.get_mut(&self.key) {
+        if let Some(count) = pending.get_mut(&self.charge.key) {
             *count -= 1;
             if *count == 0 {
-                pending.remove(&self.key);
+                pending.remove(&self.charge.key);
             }
         }
         drop(pending);

@@ -105,7 +105,10 @@ async fn without_anybody_who_makes_look_ups_nobody_knows() {
     let validator = service.validator("timeout = \"10ms\"");
     drop(validator.queue());
     let answer = validator.ask(&asked(&validator, "k"), None).await.unwrap();
-    assert_eq!(answer.said.unwrap_err(), crate::policy::authn::api_key::KeyFault::Unavailable);
+    assert_eq!(
+        answer.said.unwrap_err(),
+        crate::policy::authn::api_key::KeyFault::Unavailable
+    );
 }
 
 #[tokio::test]
@@ -116,7 +119,14 @@ async fn r39_answers_are_bounded_whatever_strangers_send() {
     for number in 0..300 {
         service.may_answer.notify_one();
         let key = format!("k{number}");
-        assert!(validator.ask(&asked(&validator, &key), None).await.unwrap().said.is_ok());
+        assert!(
+            validator
+                .ask(&asked(&validator, &key), None)
+                .await
+                .unwrap()
+                .said
+                .is_ok()
+        );
     }
     assert!(validator.status().entries <= 60, "{}", validator.status().entries);
 }
@@ -128,7 +138,10 @@ fn r24_two_questions_never_share_a_key() {
     assert_ne!(address("192.0.2.1"), address("192.0.2.2"));
     assert_ne!(address("192.0.2.1"), digest);
     assert_eq!(address("192.0.2.1"), address("::ffff:192.0.2.1"));
-    assert_ne!(address("::1"), with_address(&SecretDigest::of(b"l"), "::1".parse().unwrap()));
+    assert_ne!(
+        address("::1"),
+        with_address(&SecretDigest::of(b"l"), "::1".parse().unwrap())
+    );
 }
 
 #[test]
@@ -146,5 +159,8 @@ fn r12_nothing_that_can_be_printed_holds_a_credential() {
         });
     let job = validator.queue().unwrap().try_recv().unwrap();
     let printed = format!("{validator:?} {job:?}");
-    assert!(!printed.contains("the-key-itself") && !printed.contains("our-own-credential"), "{printed}");
+    assert!(
+        !printed.contains("the-key-itself") && !printed.contains("our-own-credential"),
+        "{printed}"
+    );
 }
