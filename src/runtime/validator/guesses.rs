@@ -1,7 +1,7 @@
-//! `[auth_failures]` in front of an auth service: a look-up counts as a failure until it turns out to be none, so that a flood of
-//! guesses that arrive together cannot ask more often than the limit allows.
+//! `[auth_failures]` in front of an auth service: each look-up takes a place in its address' allowance until it turns out to be no
+//! failure, so that a flood of guesses that arrive together cannot ask more often than the limit allows.
 //!
-//! Somebody whose allowance is taken by look-ups still under way waits for them: only failures that were counted refuse.
+//! Somebody whose places are taken by look-ups still under way waits for them: only failures that were counted refuse.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use tokio::sync::Notify;
 
 use crate::policy::denial::Denial;
 use crate::policy::judge::limited;
-use crate::policy::limit::{Ask, BucketKey, Charge, Limit, Meter, Wait};
+use crate::policy::limit::{Ask, BucketKey, Limit, Meter};
 use crate::runtime::clock::Clock;
 use crate::runtime::meters::Meters;
 
 /// Look-ups under way, by the address that they are for. It has as many entries as there are such look-ups.
 #[derive(Debug, Default)]
 pub struct Guesses {
-    pending: Mutex<HashMap<BucketKey, usize>>,
+    pending: Mutex<HashMap<BucketKey, u32>>,
     settled: Notify,
 }
 
@@ -33,19 +33,18 @@ pub struct Allowance<'g> {
     pub ask: Ask<'g>,
 }
 
-/// A look-up that is counted as a failure; not any more when this is dropped, unless it was one.
+/// A look-up that may turn out to be a failure: until this is dropped its place in the allowance is taken.
 #[derive(Debug)]
 pub(super) struct Guess {
     guesses: Arc<Guesses>,
     meters: Meters,
     limit: Arc<Limit>,
-    charge: Charge,
+    key: BucketKey,
     clock: Clock,
-    wrong: bool,
 }
 
 impl Allowance<'_> {
-    /// Counts a look-up.
+    /// Takes a place in the allowance, as soon as there is one or there is none to wait for.
     ///
     /// # Errors
     /// 429: the address has failed too often.
@@ -57,56 +56,54 @@ impl Allowance<'_> {
             settled.as_mut().enable();
             {
                 let mut pending = self.guesses.pending.lock();
-                let now_ns = clock.monotonic_ns();
-                let waits = self.meters.look(&self.ask, now_ns).is_err() && pending.contains_key(&self.ask.key);
-                if !waits {
-                    let charge = self.count(now_ns)?;
-                    *pending.entry(self.ask.key).or_insert(0) += 1;
-                    return Ok(Guess {
-                        guesses: self.guesses.clone(),
-                        meters: self.meters.clone(),
-                        limit: self.ask.limit.clone(),
-                        charge,
-                        clock,
-                        wrong: false,
-                    });
+                let others = pending.get(&self.ask.key).copied().unwrap_or(0);
+                let left = self.meters.look(&self.ask, clock.monotonic_ns());
+                match left {
+                    Ok(left) if left.remaining > others => {
+                        pending.insert(self.ask.key, others.saturating_add(1));
+                        return Ok(Guess {
+                            guesses: self.guesses.clone(),
+                            meters: self.meters.clone(),
+                            limit: self.ask.limit.clone(),
+                            key: self.ask.key,
+                            clock,
+                        });
+                    }
+                    Err(wait) if others == 0 => {
+                        // The refusal is to be seen in the limit's metrics.
+                        let _ = self.meters.peek(&self.ask, clock.monotonic_ns());
+                        return Err(limited(self.ask.limit, wait.seconds()));
+                    }
+                    Ok(_) | Err(_) => {}
                 }
             }
             settled.await;
         }
     }
-
-    fn count(&self, now_ns: u64) -> Result<Charge, Denial> {
-        let wait = match self.meters.admit(&[self.ask], now_ns) {
-            Ok(grants) => match grants.into_iter().next() {
-                Some(grant) => return Ok(grant.charge),
-                None => Wait::UNKNOWN,
-            },
-            Err(refusals) => refusals.first().map_or(Wait::UNKNOWN, |(_, wait)| *wait),
-        };
-        Err(limited(self.ask.limit, wait.seconds()))
-    }
 }
 
 impl Guess {
-    /// The credential does not hold: it stays counted.
-    pub(super) fn was_wrong(mut self) {
-        self.wrong = true;
+    /// The credential does not hold: it is counted. The place was kept for it.
+    pub(super) fn was_wrong(self) {
+        let ask = Ask {
+            limit: &self.limit,
+            plan: &self.limit.plan,
+            key: self.key,
+        };
+        // Counted it is; that there was place for it was seen before.
+        let _ = self.meters.admit(&[ask], self.clock.monotonic_ns());
     }
 }
 
 impl Drop for Guess {
     fn drop(&mut self) {
         let mut pending = self.guesses.pending.lock();
-        if !self.wrong {
-            let now_ns = self.clock.monotonic_ns();
-            self.meters.refund(&self.charge, &self.limit.plan.measure, now_ns);
-        }
-        if let Some(count) = pending.get_mut(&self.charge.key) {
-            *count -= 1;
-            if *count == 0 {
-                pending.remove(&self.charge.key);
+        match pending.get_mut(&self.key) {
+            Some(others) if *others > 1 => *others -= 1,
+            Some(_) => {
+                pending.remove(&self.key);
             }
+            None => {}
         }
         drop(pending);
         self.guesses.settled.notify_waiters();
