@@ -7,6 +7,7 @@ mod issuers;
 mod limits;
 mod routes;
 mod store;
+mod tls;
 mod validators;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use crate::policy::token::TokenRules;
 
 pub use routes::Names;
 pub use store::{Servers, StoreSpec};
+pub use tls::ServerTls;
 pub use validators::{API_KEYS, CredentialIn, Own, Question, ValidatorSpec};
 
 /// A compiled config: the judgement, and what it needs around it.
@@ -44,6 +46,8 @@ pub struct Compiled {
     pub limits: Vec<LimitSpec>,
     /// By place in the routes' `upstream`.
     pub upstreams: Vec<UpstreamSpec>,
+    /// By listener; `None`: it is plain.
+    pub tls: Vec<Option<ServerTls>>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
 }
@@ -167,6 +171,11 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
         api_keys: remote_keys,
         limits: specs,
         upstreams: upstreams(config, problems),
+        tls: (config
+            .listeners
+            .iter()
+            .map(|listener| tls::of_listener(listener, problems)))
+        .collect(),
         store: store::store(config.redis.as_ref(), problems),
     };
     (problems.count() == before).then_some(compiled)

@@ -15,8 +15,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     };
     for listener in &config.listeners {
         let key = |key| format!("listeners.{}.{key}", listener.name);
-        later(!listener.certificates.is_empty(), key("certificates"));
-        later(listener.client_auth.is_some(), key("client_auth"));
         later(listener.proxy_protocol, key("proxy_protocol"));
     }
     for (name, issuer) in &config.issuers {

@@ -24,10 +24,10 @@ impl SecretDigest {
         Self(bytes)
     }
 
-    /// Its bytes, to be digested further.
+    /// The digest itself.
     #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+    pub const fn bytes(&self) -> [u8; 32] {
+        self.0
     }
 
     /// Equality in constant time (hardening r26).

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::compile::{Compiled, ValidatorSpec};
+use crate::compile::{Compiled, ServerTls, ValidatorSpec};
 use crate::config::model::Config;
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::Policy;
@@ -87,6 +87,8 @@ pub struct Snapshot {
     pub store: Option<Arc<Store>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
+    /// By listener; `None`: it is plain.
+    pub tls: Vec<Option<ServerTls>>,
 }
 
 impl Snapshot {
@@ -132,6 +134,11 @@ impl Snapshot {
                 Arc::new(Upstream::new(spec, metrics, workers))
             })
         });
+        // Carried over for its session tickets: they are honoured by what issued them.
+        let tls = compiled.tls.into_iter().enumerate().map(|(place, tls)| {
+            let old = previous.and_then(|old| old.tls.get(place));
+            old.filter(|old| **old == tls).cloned().unwrap_or(tls)
+        });
         let store = compiled.store.map(|spec| {
             let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
             same.cloned()
@@ -147,6 +154,7 @@ impl Snapshot {
             validators,
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
+            tls: tls.collect(),
             store,
             routes: routes.collect(),
             policy: compiled.policy,

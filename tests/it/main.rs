@@ -23,5 +23,6 @@ mod response_headers;
 mod store;
 mod streams;
 mod takeover;
+mod tls;
 mod tokens;
 mod upgrades;

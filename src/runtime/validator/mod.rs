@@ -274,7 +274,7 @@ fn with_address(digest: &SecretDigest, from: IpAddr) -> SecretDigest {
         IpAddr::V6(address) => address,
     };
     let mut bytes = [0; 48];
-    for (to, byte) in bytes.iter_mut().zip(digest.as_bytes().iter().chain(&address.octets())) {
+    for (to, byte) in bytes.iter_mut().zip(digest.bytes().iter().chain(&address.octets())) {
         *to = *byte;
     }
     SecretDigest::of(&bytes)

@@ -8,6 +8,7 @@ mod client;
 mod gateway;
 mod issuer;
 mod redis;
+pub mod tls;
 mod upstream;
 
 use std::time::{Duration, Instant};
