@@ -69,6 +69,8 @@ pub struct IssuerSpec {
     pub request_timeout: Duration,
     /// Who judges its tokens instead of keys.
     pub remote: Option<ValidatorSpec<RemoteTokenRules>>,
+    /// Certificates (PEM) that its server's must lead to; `None`: the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// Where an issuer's public keys are.
@@ -76,10 +78,23 @@ pub struct IssuerSpec {
 pub enum KeySource {
     /// Fetched.
     Url(String),
+    /// Fetched from where this issuer's metadata says.
+    Discovery(String),
     /// Read from a file, and again when it changes.
     File(PathBuf),
     /// It has only secrets.
     None,
+}
+
+impl KeySource {
+    /// Whether the network has them.
+    #[must_use]
+    pub const fn is_fetched(&self) -> bool {
+        match self {
+            Self::Url(_) | Self::Discovery(_) => true,
+            Self::File(_) | Self::None => false,
+        }
+    }
 }
 
 /// A limit's counters. Equal specs keep them across a reload.

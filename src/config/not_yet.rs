@@ -19,7 +19,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for (name, issuer) in &config.issuers {
         let key = |key| format!("issuers.{name}.{key}");
-        later(issuer.discovery, key("discovery"));
         later(!issuer.origins.is_empty(), key("origins"));
         later(issuer.token_sources.iter().any(is_not_header), key("token_sources"));
     }

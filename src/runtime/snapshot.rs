@@ -111,12 +111,9 @@ impl Snapshot {
             let same = previous.and_then(|old| old.keys.iter().find(|keys| *keys.spec() == spec));
             same.cloned().unwrap_or_else(|| {
                 let metrics = metrics.issuer(&spec.rules.name);
-                let keys = Keys::new(spec, metrics, clock);
-                let named_alike = |old: &&Arc<Keys>| old.spec().rules.name == keys.spec().rules.name;
-                if let Some(old) = previous.and_then(|old| old.keys.iter().find(named_alike)) {
-                    keys.inherit(old);
-                }
-                Arc::new(keys)
+                let named_alike = |old: &&Arc<Keys>| old.spec().rules.name == spec.rules.name;
+                let old = previous.and_then(|old| old.keys.iter().find(named_alike)).cloned();
+                Arc::new(Keys::new(spec, metrics, clock, old.as_deref()))
             })
         });
         let meters = compiled.limits.into_iter().map(|spec| {

@@ -15,6 +15,7 @@ mod explain;
 mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
+mod keys;
 mod limits;
 mod logs_and_metrics;
 mod reload;

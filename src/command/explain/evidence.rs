@@ -13,7 +13,7 @@ use crate::policy::digest::SecretDigest;
 use crate::policy::facts::Facts;
 use crate::policy::judge::{Case, Evidence, KeyEvidence, KnownBy};
 use crate::policy::token::TokenFault;
-use crate::runtime::refresh::fetch_once;
+use crate::runtime::published::fetch_once;
 use crate::runtime::validator::{Said, ask_once};
 
 /// Where published keys come from, besides the config's `jwks_file`.
@@ -131,12 +131,16 @@ impl Keys {
     fn document(&self, spec: &IssuerSpec) -> Result<Option<Vec<u8>>, String> {
         match (&spec.source, &self.given) {
             (KeySource::None, _) => Ok(None),
-            (KeySource::Url(_) | KeySource::File(_), Some(given)) => Ok(Some(given.clone())),
+            (KeySource::Url(_) | KeySource::Discovery(_) | KeySource::File(_), Some(given)) => Ok(Some(given.clone())),
             (KeySource::File(path), None) => std::fs::read(path)
                 .map(Some)
                 .map_err(|error| format!("{}: {error}", path.display())),
-            (KeySource::Url(url), None) if self.online => waiting_for(fetch_once(url, spec.request_timeout))?.map(Some),
-            (KeySource::Url(_), None) => Err("give --jwks FILE, or fetch them with --online".to_owned()),
+            (KeySource::Url(_) | KeySource::Discovery(_), None) if self.online => {
+                waiting_for(fetch_once(spec))?.map(Some)
+            }
+            (KeySource::Url(_) | KeySource::Discovery(_), None) => {
+                Err("give --jwks FILE, or fetch them with --online".to_owned())
+            }
         }
     }
 }

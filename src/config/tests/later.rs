@@ -51,11 +51,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
         ),
         ("routes.chat.llm", "llm = 'openai'", ""),
         (
-            "issuers.a.discovery",
-            "[issuers.a]\nissuer = 'https://a'\ndiscovery = true",
-            "[issuers.a]\njwks_url = 'https://a'\ndiscovery = false",
-        ),
-        (
             "issuers.a.origins",
             "[issuers.a]\njwks_url = 'https://a'\norigins = ['https://b']",
             "[issuers.a]\njwks_url = 'https://a'\norigins = []",

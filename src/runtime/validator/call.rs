@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::compile::{CredentialIn, Own, Question};
 use crate::policy::authn::remote::Members;
 use crate::policy::authn::unique_json;
-use crate::runtime::refresh::reason;
+use crate::runtime::published::reason;
 
 /// An answer is refused beyond this many bytes.
 const MAX_ANSWER: usize = 64 << 10;

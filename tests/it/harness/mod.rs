@@ -5,6 +5,7 @@
 
 mod auth_service;
 mod client;
+mod clock;
 mod gateway;
 mod issuer;
 mod redis;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub use auth_service::AuthService;
 pub use client::{Client, Request, Response, refused};
+pub use clock::Clock;
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
 pub use redis::Redis;
