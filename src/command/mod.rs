@@ -48,7 +48,7 @@ enum Command {
     Explain(explain::Options),
     /// Show the table of routes.
     Routes(routes::Options),
-    /// Make or hash an API key.
+    /// Make or hash an API key; create, list or revoke those of the auth service.
     #[command(subcommand)]
     Key(key::Command),
     /// Ask the running gateway whether it is ready.
@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&config),
         Command::Explain(options) => explain::run(&config, &options),
         Command::Routes(options) => routes::run(&config, &options),
-        Command::Key(command) => key::run(&command),
+        Command::Key(command) => key::run(&config, &command),
         Command::Health => health::run(&config),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::compile::{Compiled, ServerTls, ValidatorSpec};
 use crate::config::model::Config;
+use crate::config::secret::Secret;
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::Policy;
 use crate::policy::authn::remote::{KeyRules, RemoteTokenRules, Rules};
@@ -49,6 +50,17 @@ impl Validators {
                 Vec::new()
             },
             guesses: previous.map(|old| old.guesses.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Answers are shared through this store, under this key; without either with nobody.
+    fn share(&self, store: Option<&Arc<Store>>, record_key: Option<&Secret>) {
+        let place = store.zip(record_key);
+        if let Some(validator) = &self.api_keys {
+            validator.share(place);
+        }
+        for validator in self.tokens.iter().flatten() {
+            validator.share(place);
         }
     }
 }
@@ -141,6 +153,8 @@ impl Snapshot {
             same.cloned()
                 .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
         });
+        let record_key = config.redis.as_ref().and_then(|redis| redis.record_key.as_ref());
+        validators.share(store.as_ref(), record_key);
         let routes = config.routes.iter().map(|route| {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)

@@ -8,6 +8,7 @@
 
 mod answers;
 mod api_keys;
+mod chains;
 mod commands;
 mod corpus;
 mod drain;
@@ -19,8 +20,10 @@ mod keys;
 mod limits;
 mod logs_and_metrics;
 mod reload;
+mod remote_tokens;
 mod request_headers;
 mod response_headers;
+mod shared_answers;
 mod store;
 mod streams;
 mod takeover;

@@ -47,9 +47,9 @@ pub(super) enum Serves {
 }
 
 impl<R: Rules> Entry<R> {
-    /// An answer of `now_ns`, which says itself that it ends in `ends_in`.
-    pub(super) fn new(said: Said<R>, asking: &Asking, ends_in: Option<Duration>, now_ns: u64) -> Self {
-        let at = |after: Duration| now_ns.saturating_add(nanos(after.min(ends_in.unwrap_or(Duration::MAX))));
+    /// An answer of `asked_ns`, which says itself that it ends `ends_after`.
+    pub(super) fn new(said: Said<R>, asking: &Asking, ends_after: Option<Duration>, asked_ns: u64) -> Self {
+        let at = |after: Duration| asked_ns.saturating_add(nanos(after.min(ends_after.unwrap_or(Duration::MAX))));
         let (fresh, stale) = match &said {
             Ok(_) => (asking.cache_ttl, asking.cache_ttl.saturating_add(asking.stale_if_error)),
             // That nobody had a key is no help once it cannot be asked.
@@ -60,7 +60,7 @@ impl<R: Rules> Entry<R> {
         Self {
             fresh_until_ns: at(fresh),
             renewed_from_ns: match &said {
-                Ok(_) => at(fresh).saturating_sub(nanos(margin)).max(now_ns),
+                Ok(_) => at(fresh).saturating_sub(nanos(margin)).max(asked_ns),
                 Err(_) => u64::MAX,
             },
             stale_until_ns: at(stale),
@@ -72,6 +72,11 @@ impl<R: Rules> Entry<R> {
     /// Whether it is worth keeping.
     pub(super) fn lasts(&self, now_ns: u64) -> bool {
         self.stale_until_ns > now_ns
+    }
+
+    /// How long it is fresh.
+    pub(super) fn fresh_for(&self, now_ns: u64) -> Duration {
+        Duration::from_nanos(self.fresh_until_ns.saturating_sub(now_ns))
     }
 
     pub(super) fn serves(&self, now_ns: u64) -> Serves {

@@ -15,6 +15,7 @@ use crate::policy::judge::KnownBy;
 use super::call::{self, Failure};
 use super::entry::{Renewal, Said, Serves};
 use super::guesses::Guess;
+use super::shared::Record;
 use super::{Asked, Validator};
 
 /// Look-ups under way; beyond, nobody is asked.
@@ -36,6 +37,7 @@ pub struct Job<R: Rules> {
     began_ns: u64,
     landing: watch::Sender<Landing<R>>,
     guess: Option<Guess>,
+    renewal: bool,
 }
 
 /// A credential for the length of a look-up.
@@ -108,6 +110,7 @@ impl<R: Rules> Validator<R> {
             began_ns: now_ns,
             landing,
             guess: guess.take(),
+            renewal,
         };
         if self.jobs.try_send(job).is_err() {
             return Boarding::None;
@@ -124,7 +127,7 @@ impl<R: Rules> Validator<R> {
         };
         let timeout = self.spec.asking.timeout;
         let landing = match tokio::time::timeout(timeout, self.look_up(&client, &job)).await {
-            Ok(Some(said)) => Landing::Landed(said, KnownBy::Remote),
+            Ok(Some((said, by))) => Landing::Landed(said, by),
             Ok(None) => Landing::Lost,
             Err(_too_late) => {
                 self.breaker.timed_out(job.began_ns, self.clock.monotonic_ns());
@@ -140,8 +143,11 @@ impl<R: Rules> Validator<R> {
         job.landing.send_replace(landing);
     }
 
-    /// Asks until there is an answer, or it has been asked often enough.
-    async fn look_up(&self, client: &reqwest::Client, job: &Job<R>) -> Option<Said<R>> {
+    /// Looks at what other gateways were told; else asks until there is an answer, or it has been asked often enough.
+    async fn look_up(&self, client: &reqwest::Client, job: &Job<R>) -> Option<(Said<R>, KnownBy)> {
+        if let Some(said) = self.told_to_others(job).await {
+            return Some((said, KnownBy::Shared));
+        }
         let _place = self.places.acquire().await.ok()?;
         let mut pause = FIRST_PAUSE;
         let mut left = self.spec.asking.retries;
@@ -149,7 +155,7 @@ impl<R: Rules> Validator<R> {
             let failure = match self.attempt(client, job).await {
                 Ok(said) => {
                     self.is_up();
-                    return Some(said);
+                    return Some((said, KnownBy::Remote));
                 }
                 Err(failure) => failure,
             };
@@ -168,16 +174,37 @@ impl<R: Rules> Validator<R> {
         }
     }
 
+    /// A renewal is content with an answer that need not be renewed at once.
+    async fn told_to_others(&self, job: &Job<R>) -> Option<Said<R>> {
+        let shared = self.shared.load_full()?;
+        let record = shared.look_up(&job.key).await?;
+        let entry = self.read(job.digest, record.members.as_ref(), record.asked_ms).ok()?;
+        let now_ns = self.clock.monotonic_ns();
+        let serves = entry.serves(now_ns) == Serves::Fresh && !(job.renewal && entry.is_due(now_ns));
+        serves.then(|| self.keep(job.key, entry))
+    }
+
     async fn attempt(&self, client: &reqwest::Client, job: &Job<R>) -> Result<Said<R>, Failure> {
         let timer = self.metrics.duration.start_timer();
-        let Validator { spec, .. } = self;
+        let spec = &self.spec;
         let refuses = spec.rules.status_refuses();
         let answer = call::ask(client, &spec.question, refuses, &job.credential.0, job.from).await;
         timer.observe_duration();
-        self.learn(job, answer?.as_ref()).map_err(|no_proof| match no_proof {
+        let answer = answer?;
+        let asked_ms = self.clock.unix_ms();
+        let entry = self.read(job.digest, answer.as_ref(), asked_ms);
+        let entry = entry.map_err(|no_proof| match no_proof {
             NoProof::Nonsense(what) => Failure::nonsense(what),
             NoProof::Refused(_) => Failure::nonsense("it was refused"),
-        })
+        })?;
+        if let Some(shared) = self.shared.load_full() {
+            let members = answer.map(|answer| looked_at(spec, &answer));
+            let fresh_for = entry.fresh_for(self.clock.monotonic_ns());
+            let lasts_ms = u64::try_from(fresh_for.as_millis()).unwrap_or(u64::MAX);
+            // Before anybody is told here: whoever then goes to another gateway is known there.
+            shared.tell(&job.key, &Record { asked_ms, members }, lasts_ms).await;
+        }
+        Ok(self.keep(job.key, entry))
     }
 
     fn is_up(&self) {
@@ -200,6 +227,14 @@ impl<R: Rules> Validator<R> {
             tracing::warn!(validator = %self.spec.name, error = %reason, "auth service cannot be asked");
         }
     }
+}
+
+/// What is kept of an answer outside of this process.
+fn looked_at<R: Rules>(spec: &ValidatorSpec<R>, answer: &Members) -> Members {
+    let members = spec.rules.members().into_iter();
+    members
+        .filter_map(|path| Some((path.as_str().to_owned(), path.find(answer)?.clone())))
+        .collect()
 }
 
 /// Whether somebody is still at it.

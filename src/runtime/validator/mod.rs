@@ -1,6 +1,6 @@
 //! Asks an auth service about credentials that only it can judge: API keys and remote tokens alike, as seldom as can be.
 //!
-//! Its answers are kept, good ones and bad ones, by a digest of the whole credential; all who wait for one answer share one look-up
+//! Its answers are kept, and through Redis shared with other gateways ([`shared`]), good ones and bad ones, by a digest of the whole credential; all who wait for one answer share one look-up
 //! ([`flight`]); an answer in use is renewed before it ends; while the auth service cannot be asked the last answer serves for
 //! `stale_if_error`; and a [`breaker`] keeps it from costing each request its timeout. A credential itself is held for the length of
 //! a look-up and no longer.
@@ -12,19 +12,21 @@ mod call;
 mod entry;
 mod flight;
 pub mod guesses;
+mod shared;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::compile::ValidatorSpec;
+use crate::config::secret::Secret;
 use crate::observe::metrics::DependencyMetrics;
 use crate::policy::authn::remote::{Members, NoProof, Rules};
 use crate::policy::denial::Denial;
@@ -32,10 +34,12 @@ use crate::policy::digest::SecretDigest;
 use crate::policy::judge::KnownBy;
 
 use super::clock::Clock;
+use super::store::Store;
 use breaker::Breaker;
-use entry::{Entry, Renewal, Serves};
+use entry::{Entry, Renewal, Serves, nanos};
 use flight::{Boarding, Job, Landing};
 use guesses::Allowance;
+use shared::Shared;
 
 pub use entry::Said;
 pub use flight::{ask_once, serve};
@@ -59,6 +63,8 @@ pub struct Validator<R: Rules> {
     breaker: Breaker,
     lines: DefaultDirectRateLimiter,
     last_error: ArcSwap<String>,
+    /// Where other gateways' answers are, and ours for them.
+    shared: ArcSwapOption<Shared>,
 }
 
 /// A presented credential, ready to be looked up.
@@ -114,6 +120,7 @@ impl<R: Rules> Validator<R> {
             breaker: Breaker::new(spec.asking.timeout),
             lines: RateLimiter::direct(pause),
             last_error: ArcSwap::default(),
+            shared: ArcSwapOption::empty(),
             spec,
         }
     }
@@ -122,6 +129,12 @@ impl<R: Rules> Validator<R> {
     #[must_use]
     pub const fn spec(&self) -> &ValidatorSpec<R> {
         &self.spec
+    }
+
+    /// Shares its answers with other gateways from now on, under this key; or with nobody.
+    pub fn share(&self, place: Option<(&Arc<Store>, &Secret)>) {
+        let shared = place.map(|(store, key)| Arc::new(Shared::new(store.clone(), key, &self.spec)));
+        self.shared.store(shared);
     }
 
     /// What [`serve`] is to work off; there is one, once.
@@ -224,27 +237,35 @@ impl<R: Rules> Validator<R> {
         }
     }
 
-    /// Reads the members of an answer, and keeps what they say.
-    fn learn(&self, job: &Job<R>, answer: Option<&Members>) -> Result<Said<R>, NoProof<R::Fault>> {
+    /// Reads an answer that was given at `asked_ms`, in Unix milliseconds.
+    fn read(
+        &self,
+        digest: SecretDigest,
+        answer: Option<&Members>,
+        asked_ms: i64,
+    ) -> Result<Entry<R>, NoProof<R::Fault>> {
         let now_ms = self.clock.unix_ms();
-        let said = match flight::read(&self.spec, job.digest, answer, now_ms.div_euclid(1000)) {
+        let said = match flight::read(&self.spec, digest, answer, now_ms.div_euclid(1000)) {
             Ok(proof) => Ok(Arc::new(proof)),
             Err(NoProof::Refused(fault)) => Err(fault),
             Err(nonsense @ NoProof::Nonsense(_)) => return Err(nonsense),
         };
+        let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         let ends = said.as_ref().ok().and_then(|proof| R::ends(proof));
-        let ends_in = ends.map(|ends| {
-            let left_ms = ends.saturating_mul(1000).saturating_sub(now_ms);
-            Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
-        });
-        let now_ns = self.clock.monotonic_ns();
-        let entry = Entry::new(said.clone(), &self.spec.asking, ends_in, now_ns);
-        if entry.lasts(now_ns) {
-            self.known.insert(job.key, Arc::new(entry));
+        let ends_after = ends.map(|ends| millis(ends.saturating_mul(1000).saturating_sub(asked_ms)));
+        let ago = millis(now_ms.saturating_sub(asked_ms));
+        let asked_ns = self.clock.monotonic_ns().saturating_sub(nanos(ago));
+        Ok(Entry::new(said, &self.spec.asking, ends_after, asked_ns))
+    }
+
+    fn keep(&self, key: SecretDigest, entry: Entry<R>) -> Said<R> {
+        let said = entry.said.clone();
+        if entry.lasts(self.clock.monotonic_ns()) {
+            self.known.insert(key, Arc::new(entry));
         } else {
-            self.known.remove(&job.key);
+            self.known.remove(&key);
         }
-        Ok(said)
+        said
     }
 
     /// What the status page shows.
