@@ -84,6 +84,67 @@ fn allowance<'s>(snapshot: &'s Snapshot, facts: &Facts<'_>, method: AuthMethod) 
     })
 }
 
+/// What is known of the case here and now: nobody is asked, nothing is counted.
+#[must_use]
+pub fn at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
+    let token = match case.presented.credential {
+        Credential::Token(token) => token,
+        Credential::ApiKey(ref key) => return key_at_hand(snapshot, facts, key),
+        Credential::Internal(_) | Credential::Anonymous | Credential::Absent => return Evidence::None,
+    };
+    let mut issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
+    if let Some(known) = issuers.find_map(|keys| keys.known(token)) {
+        return Evidence::Token(Ok(known));
+    }
+    if !case.route.remote_issuers.is_empty()
+        && let Some(evidence) = remote_token_at_hand(snapshot, facts, case, token)
+    {
+        return evidence;
+    }
+    if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
+        return refused(denial, KnownBy::Config);
+    }
+    let verified = jwt::parse(token).and_then(|parsed| {
+        let issuer = snapshot.policy.issuer_of(case.route, parsed.issuer());
+        let keys = issuer.and_then(|place| snapshot.keys.get(place));
+        match keys.ok_or(TokenFault::UnknownIssuer)?.judge(token, &parsed) {
+            Judged::Known(outcome) => outcome,
+            Judged::Fetch(fault) => Err(fault),
+        }
+    });
+    Evidence::Token(verified)
+}
+
+/// A key that nobody here knows is one that nobody can judge.
+fn key_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8]) -> Evidence {
+    let (Some(validator), Found::Remote(digest)) = (&snapshot.validators.api_keys, snapshot.policy.api_keys.find(key))
+    else {
+        return Evidence::None;
+    };
+    let known = in_one_word(key).and_then(|key| {
+        let asked = validator.asked(key, digest, facts.origin.client, facts.now.monotonic_ns);
+        validator.peek(&asked)
+    });
+    known.map_or(Evidence::None, |Answer { said, by, .. }| {
+        Evidence::Key(KeyEvidence { said, by })
+    })
+}
+
+/// `None`: its issuer has keys.
+fn remote_token_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>, token: &str) -> Option<Evidence> {
+    let place = match snapshot.policy.remote_issuer_of(case.route, token) {
+        Ok(place) => place?,
+        Err(fault) => return Some(Evidence::Token(Err(fault))),
+    };
+    let validator = validator_of(snapshot, place)?;
+    let digest = SecretDigest::of(token.as_bytes());
+    let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
+    let known = validator.peek(&asked);
+    Some(Evidence::Token(
+        known.map_or(Err(TokenFault::ValidatorUnavailable), |answer| answer.said),
+    ))
+}
+
 async fn of_token(
     metrics: &Metrics,
     snapshot: &Snapshot,

@@ -16,6 +16,7 @@ use crate::policy::authn::remote::Rules;
 use super::clock::Clock;
 use super::log::Log;
 use super::refresh::refresh;
+use super::shared_modes::SharedModes;
 use super::snapshot::Snapshot;
 use super::validator::{self, Validator};
 
@@ -36,6 +37,8 @@ pub struct Gateway {
     was_ready: AtomicBool,
     started_ns: u64,
     reload: ArcSwap<Reload>,
+    /// Modes from the store.
+    pub shared_modes: SharedModes,
 }
 
 /// How long `/readyz` waits for the first fetch of each issuer's keys.
@@ -85,6 +88,7 @@ impl Gateway {
             was_ready: AtomicBool::new(false),
             started_ns: clock.monotonic_ns(),
             reload: ArcSwap::default(),
+            shared_modes: SharedModes::default(),
         })
     }
 

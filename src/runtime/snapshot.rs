@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::compile::{Compiled, ServerTls, ValidatorSpec};
+use crate::compile::{Compiled, ModeInForce, ServerTls, ValidatorSpec};
 use crate::config::model::Config;
 use crate::config::secret::Secret;
-use crate::observe::metrics::{Metrics, RouteMetrics};
+use crate::observe::metrics::{CanaryMetrics, Metrics, RouteMetrics};
 use crate::policy::Policy;
 use crate::policy::authn::remote::{KeyRules, RemoteTokenRules, Rules};
 
 use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
+use super::shadow::Shadow;
 use super::store::Store;
 use super::upstream::{Upstream, name_of};
 use super::validator::Validator;
@@ -99,6 +100,12 @@ pub struct Snapshot {
     pub store: Option<Arc<Store>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
+    /// By route: the mode in force, and why.
+    pub modes: Vec<ModeInForce>,
+    /// By route that has one.
+    pub shadows: Vec<Option<Shadow>>,
+    /// By route that has one.
+    pub canaries: Vec<Option<CanaryMetrics>>,
     /// By listener; `None`: it is plain.
     pub tls: Vec<Option<ServerTls>>,
 }
@@ -159,6 +166,15 @@ impl Snapshot {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)
         });
+        let shadows = compiled.policy.routes.iter().map(|route| {
+            let shadow = route.shadow.as_ref()?;
+            let metrics = metrics.shadow(&route.name, &route.enforced_methods(), &shadow.chain);
+            Some(Shadow::new(metrics))
+        });
+        let canaries = compiled.policy.routes.iter().map(|route| {
+            let canary = route.canary.as_ref();
+            canary.map(|_| metrics.canary(&route.name))
+        });
         Self {
             generation: previous.map_or(1, |old| old.generation + 1),
             keys: keys.collect(),
@@ -168,6 +184,9 @@ impl Snapshot {
             tls: tls.collect(),
             store,
             routes: routes.collect(),
+            shadows: shadows.collect(),
+            canaries: canaries.collect(),
+            modes: compiled.modes,
             policy: compiled.policy,
             config,
         }

@@ -19,6 +19,8 @@ mod harness;
 mod keys;
 mod limits;
 mod logs_and_metrics;
+mod migration;
+mod mode;
 mod reload;
 mod remote_tokens;
 mod request_headers;

@@ -11,6 +11,7 @@ use crate::config::model::{Config, HeaderCase, Listener};
 use crate::policy::Policy;
 use crate::policy::action::{Action, Forward, Target};
 use crate::policy::authz::Requirement;
+use crate::policy::canary::Arm;
 use crate::policy::credential::Credential;
 use crate::policy::facts::{Facts, Now, Transport};
 use crate::policy::headers::{Hop, address_value};
@@ -21,12 +22,15 @@ use crate::policy::limit::DryMeter;
 use crate::policy::pattern::Pattern;
 use crate::policy::request_id;
 use crate::policy::route::{Place, Route, Why};
+use crate::policy::shadow::{self, Shadowed};
 use crate::policy::token::VerifiedToken;
 use crate::policy::verdict::{Effect, Permit};
 use crate::runtime::upstream::{authority_of, name_of};
 
 use super::evidence::{Keys, Missing};
-use super::report::{Answered, Decision, LimitSaid, NearMiss, Outcome, Report, Required, Sent, Step, Who};
+use super::report::{
+    Answered, CanarySaid, Decision, LimitSaid, NearMiss, Outcome, Report, Required, Sent, ShadowSaid, Step, Who,
+};
 use super::request::{Request, Written};
 use super::secrecy::Secrecy;
 
@@ -90,7 +94,9 @@ impl Gateway<'_> {
                     (report.route, report.path, report.mode) = (None, None, None);
                 }
                 if let Some(route) = refused.route {
-                    report.chain = route
+                    let mode = route.mode_on(refused.arm);
+                    report.say_arm(route, refused.arm);
+                    report.chain = mode
                         .chain
                         .iter()
                         .map(|method| step(*method, Outcome::NotReached))
@@ -100,8 +106,13 @@ impl Gateway<'_> {
                 return (report.denied(&refused.denial), elsewhere);
             }
         };
+        report.say_arm(case.route, case.arm);
         let report = match keys.gather(self.compiled, &facts, &case) {
-            Ok(evidence) => self.decide(report, &request, &facts, case, &evidence),
+            Ok(evidence) => {
+                let at_hand = |asked: &Case<'_, '_>| keys.gather(self.compiled, &facts, asked);
+                let shadowed = shadow::judge(policy, &facts, &case, &evidence, at_hand);
+                self.decide(report, &request, &facts, case, &evidence, shadowed)
+            }
             Err(Missing(what)) => {
                 report.chain = chain(&case, |method| step(method, Outcome::Unknown));
                 report.say_requirements(case.route, &facts, |_| None);
@@ -131,6 +142,7 @@ impl Gateway<'_> {
         facts: &Facts<'_>,
         case: Case<'_, '_>,
         evidence: &Evidence,
+        shadowed: Result<Option<Shadowed>, Missing>,
     ) -> Report {
         let (route, pattern) = (case.route, case.pattern);
         let mut chain = chain(&case, |method| step(method, Outcome::Rejected));
@@ -151,6 +163,10 @@ impl Gateway<'_> {
             }
         }
         report.chain = chain;
+        report.shadow = route.shadow.as_ref().and_then(|mode| match shadowed {
+            Ok(shadowed) => Some(ShadowSaid::of(&mode.name, &shadowed?, &verdict)),
+            Err(Missing(what)) => Some(ShadowSaid::unknown(&mode.name, what)),
+        });
         report.identity = identity.map(Who::of);
         report.say_limits(route, identity.and_then(|identity| identity.tier.as_deref()));
         report.say_requirements(route, facts, |alone| {
@@ -175,7 +191,7 @@ impl Gateway<'_> {
         {
             report.route = Some(route.name.to_string());
             report.path = Some(found.pattern.to_string());
-            report.mode = Some(route.mode.to_string());
+            report.mode = Some(route.auth.name.to_string());
         }
         let misses = table.near_misses(facts, taken);
         let told = misses.iter().filter_map(|miss| {
@@ -302,6 +318,15 @@ impl Gateway<'_> {
 }
 
 impl Report {
+    fn say_arm(&mut self, route: &Route, arm: Option<Arm>) {
+        self.mode = Some(route.mode_on(arm).name.to_string());
+        self.canary = route.canary.as_ref().zip(arm).map(|(canary, arm)| CanarySaid {
+            mode: canary.mode.name.to_string(),
+            percent: canary.percent,
+            arm: arm.name(),
+        });
+    }
+
     fn say_limits(&mut self, route: &Route, tier: Option<&str>) {
         let limits = route.address_limits.iter().chain(&route.caller_limits);
         self.limits = limits.map(|limit| LimitSaid::of(limit, tier)).collect();
@@ -328,12 +353,12 @@ fn chain(case: &Case<'_, '_>, presented: impl Fn(AuthMethod) -> Step) -> Vec<Ste
     let chosen = match case.presented.credential {
         Credential::Absent => None,
         Credential::Token(_) | Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous => case
-            .route
+            .mode
             .chain
             .iter()
             .position(|method| *method == case.presented.method),
     };
-    let steps = case.route.chain.iter().enumerate().map(|(place, method)| match chosen {
+    let steps = case.mode.chain.iter().enumerate().map(|(place, method)| match chosen {
         Some(chosen) if place == chosen => presented(*method),
         Some(chosen) if place > chosen => step(*method, Outcome::NotReached),
         Some(_) | None => step(*method, Outcome::Absent),

@@ -162,20 +162,27 @@ impl<R: Rules> Validator<R> {
     /// What is known without asking. An answer that is about to end is renewed meanwhile.
     #[must_use]
     pub fn known(&self, asked: &Asked<'_>) -> Option<Answer<R>> {
-        let entry = self.known.get(&asked.key)?;
-        let by = match entry.serves(asked.now_ns) {
-            Serves::Fresh => KnownBy::Cache,
-            Serves::Stale => KnownBy::Stale,
-            Serves::OnlyIfAskingFails | Serves::Not => return None,
-        };
+        let (entry, by) = self.at_hand(asked)?;
         if entry.is_due(asked.now_ns) {
             self.renew(asked, &entry);
         }
-        Some(Answer {
-            said: entry.said.clone(),
-            by,
-            counted: false,
-        })
+        Some(answer(entry.said.clone(), by, false))
+    }
+
+    /// What is known without asking, by somebody whose look is no use of it: nothing is renewed.
+    #[must_use]
+    pub fn peek(&self, asked: &Asked<'_>) -> Option<Answer<R>> {
+        let (entry, by) = self.at_hand(asked)?;
+        Some(answer(entry.said.clone(), by, false))
+    }
+
+    fn at_hand(&self, asked: &Asked<'_>) -> Option<(Arc<Entry<R>>, KnownBy)> {
+        let entry = self.known.get(&asked.key)?;
+        match entry.serves(asked.now_ns) {
+            Serves::Fresh => Some((entry, KnownBy::Cache)),
+            Serves::Stale => Some((entry, KnownBy::Stale)),
+            Serves::OnlyIfAskingFails | Serves::Not => None,
+        }
     }
 
     /// Asks, or waits for who asks already; within `timeout`. With an allowance a look-up counts as a failure until it is none.

@@ -15,6 +15,6 @@ pub(super) mod verify;
 mod tests;
 
 pub use jwk::SkipReason;
-pub use jws::{Claimed, MAX_TOKEN_BYTES, Unverified, claimed_by, parse};
+pub use jws::{Claimed, MAX_TOKEN_BYTES, Unverified, claimed_by, claimed_caller, parse};
 pub use key_set::{JwksError, KeySet, MAX_JWKS_BYTES, MAX_KEYS, SkippedKey};
 pub use verify::verify;
