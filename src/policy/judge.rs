@@ -61,6 +61,17 @@ pub enum Evidence {
     },
 }
 
+impl Evidence {
+    /// Who knew the API key; where nobody was asked, the config.
+    #[must_use]
+    pub const fn known_by(&self) -> KnownBy {
+        match self {
+            Self::Key(KeyEvidence { by, .. }) | Self::Refused { by, .. } => *by,
+            Self::None | Self::Token(_) => KnownBy::Config,
+        }
+    }
+}
+
 /// What is said of an API key, and by whom.
 #[derive(Debug, Clone)]
 pub struct KeyEvidence {

@@ -64,7 +64,7 @@ async fn judge_and_answer(
     let (route, pattern) = (case.route, case.pattern);
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
-    record.known_by(&evidence);
+    record.known_by = evidence.known_by();
     let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
     let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);

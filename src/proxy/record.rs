@@ -15,7 +15,7 @@ use crate::policy::canary::Arm;
 use crate::policy::denial::{Code, Denial, Tells};
 use crate::policy::facts::{Facts, Now};
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
-use crate::policy::judge::{Evidence, KeyEvidence, KnownBy};
+use crate::policy::judge::KnownBy;
 use crate::policy::request_id;
 use crate::policy::route::Route;
 use crate::policy::shadow::Shadowed;
@@ -79,7 +79,7 @@ pub struct Record {
     /// What a proven caller lacked.
     missing: Option<Box<str>>,
     /// Who knew the API key.
-    known_by: KnownBy,
+    pub known_by: KnownBy,
     permitted: Option<bool>,
     judged: bool,
     /// When it was decided, in nanoseconds since the head had come.
@@ -159,14 +159,6 @@ impl Record {
             snapshot,
             _exchange: exchange,
         })
-    }
-
-    /// The API key was known to somebody.
-    pub fn known_by(&mut self, evidence: &Evidence) {
-        match evidence {
-            Evidence::Key(KeyEvidence { by, .. }) | Evidence::Refused { by, .. } => self.known_by = *by,
-            Evidence::None | Evidence::Token(_) => {}
-        }
     }
 
     /// The judge has spoken.

@@ -15,7 +15,7 @@ use crate::policy::judge::KnownBy;
 use super::call::{self, Failure};
 use super::entry::{Renewal, Said, Serves};
 use super::guesses::Guess;
-use super::shared::Record;
+use super::records::Record;
 use super::{Asked, Validator};
 
 /// Look-ups under way; beyond, nobody is asked.

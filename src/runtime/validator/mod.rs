@@ -1,6 +1,6 @@
 //! Asks an auth service about credentials that only it can judge: API keys and remote tokens alike, as seldom as can be.
 //!
-//! Its answers are kept, and through Redis shared with other gateways ([`shared`]), good ones and bad ones, by a digest of the whole credential; all who wait for one answer share one look-up
+//! Its answers are kept, and through Redis shared with other gateways ([`records`]), good ones and bad ones, by a digest of the whole credential; all who wait for one answer share one look-up
 //! ([`flight`]); an answer in use is renewed before it ends; while the auth service cannot be asked the last answer serves for
 //! `stale_if_error`; and a [`breaker`] keeps it from costing each request its timeout. A credential itself is held for the length of
 //! a look-up and no longer.
@@ -12,7 +12,7 @@ mod call;
 mod entry;
 mod flight;
 pub mod guesses;
-mod shared;
+mod records;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -39,7 +39,7 @@ use breaker::Breaker;
 use entry::{Entry, Renewal, Serves, nanos};
 use flight::{Boarding, Job, Landing};
 use guesses::Allowance;
-use shared::Shared;
+use records::Shared;
 
 pub use entry::Said;
 pub use flight::{ask_once, serve};
