@@ -4,8 +4,8 @@
 //! INVARIANT: what is written was loaded and compiled with the whole config first, by the rules that a running gateway loads with
 //! (hardening r46), so that it can be applied and opens nothing.
 
+mod all_gateways;
 mod overrides_file;
-mod shared;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -55,7 +55,7 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         Err(code) => return code,
     };
     let (routes, mode) = match (options.all, words.as_slice()) {
-        (false, []) if options.shared => return shared::list(&compiled),
+        (false, []) if options.shared => return all_gateways::list(&compiled),
         (false, []) => return list(&loaded.config, &compiled.modes, options.json),
         (false, [route, mode]) => (vec![(*route).to_owned()], *mode),
         (true, [mode]) => (with_jwt(&loaded.config, mode), *mode),
@@ -90,7 +90,7 @@ fn set(
     if shared {
         let after = fits(path, Environment::of_process().with_shared(changed.clone()))?;
         let effective = |route: &String| Some((route.clone(), of(&loaded.config, &after, route)?.effective.clone()));
-        return Ok(shared::set(
+        return Ok(all_gateways::set(
             compiled,
             &changed,
             &routes.iter().filter_map(effective).collect(),
@@ -174,7 +174,7 @@ fn reset(path: &Path, route: Option<&str>, shared: bool) -> ExitCode {
     };
     let is_known = |name: &str| loaded.config.routes.iter().any(|route| route.name == name);
     if shared {
-        return shared::reset(&compiled, route);
+        return all_gateways::reset(&compiled, route);
     }
     let file = &loaded.config.server.overrides_file;
     let mut overrides = match (overrides_file::read(file), route) {

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
 use crate::observe::Decision;
 use crate::observe::access_log::AccessLine;
 use crate::observe::metrics::{Metrics, RouteMetrics};
-use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
+use crate::policy::address::Origin;
 use crate::policy::canary::Arm;
 use crate::policy::denial::{Code, Denial, Tells};
 use crate::policy::facts::{Facts, Now};
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
 use crate::policy::judge::KnownBy;
-use crate::policy::request_id;
 use crate::policy::route::Route;
 use crate::policy::shadow::Shadowed;
 use crate::policy::verdict::{Effect, Verdict};
@@ -27,12 +25,23 @@ use crate::runtime::upstream::Upstream;
 
 use super::connection::Client;
 use super::failure::ForwardError;
-use super::head_guard::Exchange;
+use super::grpc;
+use super::head_guard;
+use super::http2::OpenStream;
 
 mod audit;
+mod head;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
+
+/// A request and its answer on their way, as what carries them needs to know; over when this is dropped.
+pub enum Exchange {
+    /// Tells the head guard.
+    Http1(head_guard::Exchange),
+    /// Tells the connection's idle clock.
+    Http2(OpenStream),
+}
 
 /// nginx' word for it; nobody is sent it.
 fn client_closed_request() -> StatusCode {
@@ -89,7 +98,8 @@ pub struct Record {
     upstream: Option<(Arc<Upstream>, usize)>,
     upstream_ns: Option<u64>,
     overhead_ns: u64,
-    /// Tells the guard when the exchange has ended.
+    /// A gRPC call: told of refusals in gRPC's way.
+    pub is_grpc: bool,
     _exchange: Exchange,
 }
 
@@ -123,11 +133,11 @@ impl Record {
             },
             began_ms,
             origin,
-            request_id: id_of(&snapshot, request),
+            request_id: head::id_of(&snapshot, request),
             bytes_out: 0,
             progress: None,
             tunnel_in: 0,
-            untrusted_forwarding: !origin.peer_trusted && says_where_from(request.headers()),
+            untrusted_forwarding: !origin.peer_trusted && head::says_where_from(request.headers()),
             method: request.method().clone(),
             target: request.uri().clone(),
             version: request.version(),
@@ -157,6 +167,7 @@ impl Record {
             overhead_ns: 0,
             client: client.clone(),
             snapshot,
+            is_grpc: grpc::is_call(request.version(), request.headers()),
             _exchange: exchange,
         })
     }
@@ -297,7 +308,7 @@ impl Record {
                 .saturating_add(i64::try_from(elapsed_ns / 1_000_000).unwrap_or(0)),
             request_id: self.request_id.to_str().unwrap_or_default(),
             listener: &self.client.admitted.listener.config.name,
-            protocol: protocol(self.version),
+            protocol: head::protocol(self.version),
             host: self
                 .host
                 .as_ref()
@@ -358,29 +369,6 @@ impl Drop for Record {
 #[allow(clippy::cast_precision_loss, reason = "exact up to 104 days")]
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
-}
-
-/// A client's own id is kept when it is one and sound; else it is a UUIDv7 (RFC 9562), which sorts by time.
-fn id_of(snapshot: &Snapshot, request: &Request<Incoming>) -> HeaderValue {
-    if let Some(id) = request_id::of_client(snapshot.policy.headers.request_id.as_ref(), request.headers()) {
-        return id.clone();
-    }
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let text = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
-}
-
-fn says_where_from(headers: &HeaderMap) -> bool {
-    let says = |name: &HeaderName| [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].contains(name);
-    headers.keys().any(says)
-}
-
-const fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        _http_1_1 => "HTTP/1.1",
-    }
 }
 
 /// Whether a refusal closes the connection: what follows on it cannot be trusted, or nobody reads it.

@@ -153,7 +153,7 @@ async fn exchange(gateway: &Gateway, store: &Store, id: &str, name: &str, rounds
     };
     let report = serde_json::to_string(&report).unwrap_or_default();
     let _: u64 = ask(store, cmd("HSET").arg(store.key(GATEWAYS)).arg(id).arg(report)).await?;
-    if rounds % 120 == 0 {
+    if rounds.is_multiple_of(120) {
         forget_the_gone(store, ms(time)).await?;
     }
     Ok(())

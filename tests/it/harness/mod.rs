@@ -7,6 +7,7 @@ mod auth_service;
 mod client;
 mod clock;
 mod gateway;
+pub mod http2;
 mod issuer;
 mod redis;
 pub mod tls;
