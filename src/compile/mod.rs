@@ -32,7 +32,7 @@ use crate::policy::token::TokenRules;
 pub use in_force::{DecidedBy, ModeInForce};
 pub use routes::Names;
 pub use store::{Servers, StoreSpec};
-pub use tls::ServerTls;
+pub use tls::{ClientTls, ServerTls};
 pub use validators::{API_KEYS, CredentialIn, Own, Question, ValidatorSpec};
 
 /// A compiled config: the judgement, and what it needs around it.
@@ -130,6 +130,8 @@ pub struct UpstreamSpec {
     pub name: Arc<str>,
     /// As configured.
     pub config: model::Upstream,
+    /// What its `https://` endpoints are spoken to with; `None`: it has none.
+    pub tls: Option<ClientTls>,
 }
 
 /// What the whole compilation shares.
@@ -294,11 +296,12 @@ fn upstreams(config: &Config, problems: &mut Problems) -> Vec<UpstreamSpec> {
             );
         }
     }
-    let spec = |(name, upstream): (&String, &model::Upstream)| UpstreamSpec {
+    let specs = config.upstreams.iter().map(|(name, upstream)| UpstreamSpec {
         name: Arc::from(name.as_str()),
         config: upstream.clone(),
-    };
-    config.upstreams.iter().map(spec).collect()
+        tls: tls::of_upstream(name, upstream, problems),
+    });
+    specs.collect()
 }
 
 #[cfg(test)]

@@ -35,10 +35,8 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         let key = |key| format!("upstreams.{name}.{key}");
         let unix = upstream.urls.iter().any(|url| matches!(url, Endpoint::Unix(_)));
         later(unix, key("urls"));
-        later(upstream.http2, key("http2"));
         later(!upstream.try_timeout.is_zero(), key("try_timeout"));
         later(upstream.health.is_some(), key("health"));
-        later(upstream.tls.is_some(), key("tls"));
     }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod evidence;
 pub mod gateway;
+pub mod http2_connections;
 pub mod keys;
 pub mod log;
 pub mod meters;

@@ -17,6 +17,7 @@ mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
 mod http2;
+mod http2_upstream;
 mod keys;
 mod limits;
 mod logs_and_metrics;
@@ -34,3 +35,4 @@ mod takeover;
 mod tls;
 mod tokens;
 mod upgrades;
+mod upstream_tls;

@@ -76,19 +76,9 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
         ("limits.a.concurrent", "[limits.a]\nconcurrent = 3", ""),
         ("upstreams.b.urls", "[upstreams.b]\nurls = ['unix:/run/b']", ""),
         (
-            "upstreams.b.http2",
-            "[upstreams.b]\nurls = ['http://b']\nhttp2 = true",
-            "[upstreams.b]\nurls = ['http://b']\nhttp2 = false",
-        ),
-        (
             "upstreams.b.try_timeout",
             "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '1s'",
             "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '0s'",
-        ),
-        (
-            "upstreams.b.tls",
-            "[upstreams.b]\nurls = ['https://b']\ntls = { server_name = 'b' }",
-            "",
         ),
         ("resource", "[resource]\nresource = 'https://api.example.com'", ""),
         ("telemetry", "[telemetry]\notlp = 'http://otel:4318'", ""),
