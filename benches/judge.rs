@@ -330,9 +330,10 @@ impl World {
     fn judge_by<'w>(&self, snapshot: &'w Snapshot, target: &Uri, headers: &HeaderMap) -> Result<Verdict<'w>, Code> {
         let facts = self.facts(target, headers);
         let Snapshot { policy, meters, .. } = snapshot;
-        let case = judge::open(policy, &facts, meters).map_err(|refused| refused.denial.code)?;
-        let evidence = at_once(evidence::gather(&self.metrics, snapshot, &facts, &case));
-        Ok(judge::decide(policy, &facts, case, &evidence, meters).alone(meters, self.now.monotonic_ns))
+        let mut case = judge::open(policy, &facts, meters).map_err(|refused| refused.denial.code)?;
+        let evidence = at_once(evidence::gather(&self.metrics, snapshot, &facts, &mut case));
+        let undecided = judge::decide(policy, &facts, case, &evidence, meters);
+        Ok(at_once(evidence::conclude(snapshot, undecided, self.now.monotonic_ns)))
     }
 
     fn allow(&self, count: &mut Count, path: &'static str, credential: &[(&'static str, &str)]) {

@@ -6,6 +6,7 @@ mod identity;
 mod in_force;
 mod issuers;
 mod limits;
+mod revocation;
 mod routes;
 mod store;
 mod tls;
@@ -30,6 +31,7 @@ use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
 pub use in_force::{DecidedBy, ModeInForce};
+pub use revocation::{KeyPattern, RevocationSpec, Subject};
 pub use routes::Names;
 pub use store::{Servers, StoreSpec};
 pub use tls::{ClientTls, ServerTls};
@@ -52,6 +54,8 @@ pub struct Compiled {
     pub tls: Vec<Option<ServerTls>>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
+    /// What is revoked, by keys of the store.
+    pub revocation: Option<RevocationSpec>,
     /// By route: the mode in force, and why.
     pub modes: Vec<ModeInForce>,
 }
@@ -112,6 +116,8 @@ pub struct LimitSpec {
     pub counting: Counting,
     /// All that gives a count its meaning: another rate or another `by` counts afresh.
     pub meaning: String,
+    /// Gateways count together, in the store; and what happens while it is away.
+    pub in_store: Option<model::OnStoreError>,
 }
 
 /// How a limit counts.
@@ -199,6 +205,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
             .map(|listener| tls::of_listener(listener, problems)))
         .collect(),
         store: store::store(config.redis.as_ref(), problems),
+        revocation: revocation::revocation(config, problems),
         modes,
     };
     (problems.count() == before).then_some(compiled)

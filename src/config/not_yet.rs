@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint, LimitStore, LimitUnit, TokenSource};
+use super::model::{Config, Endpoint, LimitUnit, TokenSource};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -19,14 +19,12 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(issuer.token_sources.iter().any(is_not_header), key("token_sources"));
     }
     later(config.resource.is_some(), "resource".to_owned());
-    later(config.revocation.is_some(), "revocation".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for name in config.cors.keys() {
         later(true, format!("cors.{name}"));
     }
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
-        later(limit.store == LimitStore::Redis, key("store"));
         later(limit.unit == LimitUnit::Tokens, key("unit"));
         later(!limit.charge_on.is_empty(), key("charge_on"));
         later(limit.concurrent.is_some(), key("concurrent"));

@@ -180,8 +180,8 @@ pub struct VerifiedToken {
     pub nbf: Option<i64>,
     /// Issued at.
     pub iat: Option<i64>,
-    /// Token id.
-    pub jti: Option<Box<str>>,
+    /// Token id, as the digest that revocations know it by ([`key_of`]).
+    pub jti: Option<u128>,
     /// Its audiences.
     pub audiences: Vec<Box<str>>,
     /// What it says of [`TokenRules::kept_claims`].
@@ -248,10 +248,14 @@ pub enum TokenFault {
     Expired,
     /// The auth service that judges it says no.
     NotActive,
+    /// Taken back before its time.
+    Revoked,
     /// The issuer's keys could not be had: nobody can say.
     KeysUnavailable,
     /// The auth service that judges it could not be asked: nobody can say.
     ValidatorUnavailable,
+    /// What was revoked could not be found out: nobody can say.
+    RevocationsUnknown,
 }
 
 impl TokenFault {
@@ -275,8 +279,10 @@ impl TokenFault {
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
             Self::NotActive => "not_active",
+            Self::Revoked => "revoked",
             Self::KeysUnavailable => "keys_unavailable",
             Self::ValidatorUnavailable => "validator_unavailable",
+            Self::RevocationsUnknown => "revocations_unknown",
         }
     }
 
@@ -285,7 +291,8 @@ impl TokenFault {
     pub const fn denial(self) -> Denial {
         let code = match self {
             Self::Expired => Code::TokenExpired,
-            Self::KeysUnavailable | Self::ValidatorUnavailable => Code::AuthUnavailable,
+            Self::Revoked => Code::TokenRevoked,
+            Self::KeysUnavailable | Self::ValidatorUnavailable | Self::RevocationsUnknown => Code::AuthUnavailable,
             Self::Malformed
             | Self::AlgorithmNotAllowed
             | Self::UnsupportedHeader

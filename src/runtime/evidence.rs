@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::observe::metrics::Metrics;
-use crate::policy::authn::api_key::{Found, KeyFault};
+use crate::policy::authn::api_key::{Found, KeyFault, KnownKey};
 use crate::policy::authn::jwt;
 use crate::policy::authn::remote::RemoteTokenRules;
 use crate::policy::credential::Credential;
@@ -11,54 +11,134 @@ use crate::policy::denial::Denial;
 use crate::policy::digest::SecretDigest;
 use crate::policy::facts::Facts;
 use crate::policy::identity::AuthMethod;
-use crate::policy::judge::{Case, Evidence, KeyEvidence, KnownBy};
+use crate::policy::judge::{Case, Evidence, KeyEvidence, KnownBy, Undecided};
 use crate::policy::token::{TokenFault, VerifiedToken};
+use crate::policy::verdict::Verdict;
 
 use super::keys::{Judged, Keys};
+use super::revocation::Standing;
 use super::snapshot::Snapshot;
 use super::validator::guesses::Allowance;
 use super::validator::{Answer, Validator};
 
 /// Gathers what the case needs.
-pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
+pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &mut Case<'_, '_>) -> Evidence {
     match case.presented.credential {
         Credential::Token(token) => of_token(metrics, snapshot, facts, case, token).await,
-        Credential::ApiKey(ref key) => of_key(snapshot, facts, key).await,
+        Credential::ApiKey(ref key) => match key_at_hand(snapshot, facts, key, true) {
+            KeyAtHand::Judged(evidence) => evidence,
+            KeyAtHand::ToBeAsked(digest) => {
+                let key = key.to_vec();
+                Box::pin(of_unknown_key(snapshot, facts, case, &key, digest)).await
+            }
+        },
         Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
     }
 }
 
-async fn of_key(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8]) -> Evidence {
-    let Some(validator) = &snapshot.validators.api_keys else {
-        // The judge knows them all.
-        return Evidence::None;
+/// What is known of the case here and now: nobody is asked, nothing is counted.
+#[must_use]
+pub fn at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
+    let token = match case.presented.credential {
+        Credential::Token(token) => token,
+        Credential::ApiKey(ref key) => {
+            return match key_at_hand(snapshot, facts, key, false) {
+                KeyAtHand::Judged(evidence) => evidence,
+                // Without evidence the judge cannot say.
+                KeyAtHand::ToBeAsked(_) => Evidence::None,
+            };
+        }
+        Credential::Internal(_) | Credential::Anonymous | Credential::Absent => return Evidence::None,
     };
+    let mut issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
+    if let Some(known) = issuers.find_map(|keys| keys.known(token)) {
+        return Evidence::Token(not_revoked(snapshot, known));
+    }
+    if !case.route.remote_issuers.is_empty()
+        && let Some(evidence) = remote_token_at_hand(snapshot, facts, case, token)
+    {
+        return evidence;
+    }
+    if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
+        return refused(denial, KnownBy::Config);
+    }
+    let verified = jwt::parse(token).and_then(|parsed| {
+        let issuer = snapshot.policy.issuer_of(case.route, parsed.issuer());
+        let keys = issuer.and_then(|place| snapshot.keys.get(place));
+        match keys.ok_or(TokenFault::UnknownIssuer)?.judge(token, &parsed) {
+            Judged::Known(outcome) => outcome,
+            Judged::Fetch(fault) => Err(fault),
+        }
+    });
+    Evidence::Token(verified.and_then(|token| not_revoked(snapshot, token)))
+}
+
+/// What is known of a key without asking anybody.
+enum KeyAtHand {
+    Judged(Evidence),
+    /// The auth service may know it, by this digest.
+    ToBeAsked(SecretDigest),
+}
+
+/// With `in_use` an answer that is about to end is renewed.
+fn key_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8], in_use: bool) -> KeyAtHand {
+    let validator = snapshot.validators.api_keys.as_ref();
+    if validator.is_none() && snapshot.revocations.is_none() {
+        // The judge knows them all.
+        return KeyAtHand::Judged(Evidence::None);
+    }
     let by_config = |said| {
-        Evidence::Key(KeyEvidence {
-            said,
-            by: KnownBy::Config,
-        })
+        let by = KnownBy::Config;
+        KeyAtHand::Judged(Evidence::Key(KeyEvidence { said, by }))
     };
     let digest = match snapshot.policy.api_keys.find(key) {
-        Found::Known(known) => return by_config(Ok(known.clone())),
+        Found::Known(known) => return by_config(key_not_revoked(snapshot, known.clone())),
         Found::Refused(fault) => return by_config(Err(fault)),
         Found::Remote(digest) => digest,
     };
-    let Some(key) = in_one_word(key) else {
+    let (Some(validator), Some(key)) = (validator, in_one_word(key)) else {
         return by_config(Err(KeyFault::Unknown));
     };
     let asked = validator.asked(key, digest, facts.origin.client, facts.now.monotonic_ns);
-    let answer = match validator.known(&asked) {
-        Some(answer) => Ok(answer),
-        None => Box::pin(validator.ask(&asked, allowance(snapshot, facts, AuthMethod::ApiKey))).await,
+    let known = if in_use {
+        validator.known(&asked)
+    } else {
+        validator.peek(&asked)
     };
-    match answer {
+    known.map_or(KeyAtHand::ToBeAsked(digest), |Answer { said, by, .. }| {
+        let said = said.and_then(|known| key_not_revoked(snapshot, known));
+        KeyAtHand::Judged(Evidence::Key(KeyEvidence { said, by }))
+    })
+}
+
+/// A key that only the auth service may know.
+async fn of_unknown_key(
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+    case: &mut Case<'_, '_>,
+    key: &[u8],
+    digest: SecretDigest,
+) -> Evidence {
+    if let Err(denial) = admitted(snapshot, facts, case).await {
+        return refused(denial, KnownBy::Config);
+    }
+    let (Some(validator), Some(key)) = (&snapshot.validators.api_keys, in_one_word(key)) else {
+        return Evidence::None;
+    };
+    let asked = validator.asked(key, digest, facts.origin.client, facts.now.monotonic_ns);
+    match validator
+        .ask(&asked, allowance(snapshot, facts, AuthMethod::ApiKey))
+        .await
+    {
         Ok(Answer {
             said: Err(fault),
             by,
             counted: true,
         }) => refused(fault.denial(), by),
-        Ok(Answer { said, by, .. }) => Evidence::Key(KeyEvidence { said, by }),
+        Ok(Answer { said, by, .. }) => {
+            let said = said.and_then(|known| key_not_revoked(snapshot, known));
+            Evidence::Key(KeyEvidence { said, by })
+        }
         Err(denial) => refused(denial, KnownBy::Config),
     }
 }
@@ -84,72 +164,11 @@ fn allowance<'s>(snapshot: &'s Snapshot, facts: &Facts<'_>, method: AuthMethod) 
     })
 }
 
-/// What is known of the case here and now: nobody is asked, nothing is counted.
-#[must_use]
-pub fn at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
-    let token = match case.presented.credential {
-        Credential::Token(token) => token,
-        Credential::ApiKey(ref key) => return key_at_hand(snapshot, facts, key),
-        Credential::Internal(_) | Credential::Anonymous | Credential::Absent => return Evidence::None,
-    };
-    let mut issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
-    if let Some(known) = issuers.find_map(|keys| keys.known(token)) {
-        return Evidence::Token(Ok(known));
-    }
-    if !case.route.remote_issuers.is_empty()
-        && let Some(evidence) = remote_token_at_hand(snapshot, facts, case, token)
-    {
-        return evidence;
-    }
-    if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
-        return refused(denial, KnownBy::Config);
-    }
-    let verified = jwt::parse(token).and_then(|parsed| {
-        let issuer = snapshot.policy.issuer_of(case.route, parsed.issuer());
-        let keys = issuer.and_then(|place| snapshot.keys.get(place));
-        match keys.ok_or(TokenFault::UnknownIssuer)?.judge(token, &parsed) {
-            Judged::Known(outcome) => outcome,
-            Judged::Fetch(fault) => Err(fault),
-        }
-    });
-    Evidence::Token(verified)
-}
-
-/// A key that nobody here knows is one that nobody can judge.
-fn key_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8]) -> Evidence {
-    let (Some(validator), Found::Remote(digest)) = (&snapshot.validators.api_keys, snapshot.policy.api_keys.find(key))
-    else {
-        return Evidence::None;
-    };
-    let known = in_one_word(key).and_then(|key| {
-        let asked = validator.asked(key, digest, facts.origin.client, facts.now.monotonic_ns);
-        validator.peek(&asked)
-    });
-    known.map_or(Evidence::None, |Answer { said, by, .. }| {
-        Evidence::Key(KeyEvidence { said, by })
-    })
-}
-
-/// `None`: its issuer has keys.
-fn remote_token_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>, token: &str) -> Option<Evidence> {
-    let place = match snapshot.policy.remote_issuer_of(case.route, token) {
-        Ok(place) => place?,
-        Err(fault) => return Some(Evidence::Token(Err(fault))),
-    };
-    let validator = validator_of(snapshot, place)?;
-    let digest = SecretDigest::of(token.as_bytes());
-    let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
-    let known = validator.peek(&asked);
-    Some(Evidence::Token(
-        known.map_or(Err(TokenFault::ValidatorUnavailable), |answer| answer.said),
-    ))
-}
-
 async fn of_token(
     metrics: &Metrics,
     snapshot: &Snapshot,
     facts: &Facts<'_>,
-    case: &Case<'_, '_>,
+    case: &mut Case<'_, '_>,
     token: &str,
 ) -> Evidence {
     // A token is in the cache of the one issuer that verified it, so a hit needs no parsing.
@@ -157,7 +176,7 @@ async fn of_token(
     for keys in issuers {
         if let Some(verified) = keys.known(token) {
             metrics.token_cache_hits.inc();
-            return Evidence::Token(Ok(verified));
+            return Evidence::Token(not_revoked(snapshot, verified));
         }
     }
     let digest = match case.route.remote_issuers.as_slice() {
@@ -169,7 +188,7 @@ async fn of_token(
                 let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
                 if let Some(answer) = validator.known(&asked) {
                     metrics.token_cache_hits.inc();
-                    return Evidence::Token(answer.said);
+                    return Evidence::Token(answer.said.and_then(|token| not_revoked(snapshot, token)));
                 }
             }
             Some(digest)
@@ -184,14 +203,18 @@ async fn of_token(
     if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
         return refused(denial, KnownBy::Config);
     }
-    Evidence::Token(verified(metrics, snapshot, case, token).await)
+    if let Err(denial) = admitted(snapshot, facts, case).await {
+        return refused(denial, KnownBy::Config);
+    }
+    let verified = verified(metrics, snapshot, case, token).await;
+    Evidence::Token(verified.and_then(|token| not_revoked(snapshot, token)))
 }
 
 /// What the auth service of its issuer says; `None`: its issuer has keys.
 async fn of_remote_token(
     snapshot: &Snapshot,
     facts: &Facts<'_>,
-    case: &Case<'_, '_>,
+    case: &mut Case<'_, '_>,
     token: &str,
     digest: SecretDigest,
 ) -> Option<Evidence> {
@@ -203,6 +226,9 @@ async fn of_remote_token(
     let Some(token) = in_one_word(token.as_bytes()).filter(|_| fits) else {
         return Some(Evidence::Token(Err(TokenFault::Malformed)));
     };
+    if let Err(denial) = admitted(snapshot, facts, case).await {
+        return Some(refused(denial, KnownBy::Config));
+    }
     let validator = validator_of(snapshot, place)?;
     let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
     let answer = validator.ask(&asked, allowance(snapshot, facts, AuthMethod::Jwt)).await;
@@ -212,13 +238,67 @@ async fn of_remote_token(
             by,
             counted: true,
         }) => refused(fault.denial(), by),
-        Ok(Answer { said, .. }) => Evidence::Token(said),
+        Ok(Answer { said, .. }) => Evidence::Token(said.and_then(|token| not_revoked(snapshot, token))),
         Err(denial) => refused(denial, KnownBy::Config),
     })
 }
 
+/// `None`: its issuer has keys.
+fn remote_token_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>, token: &str) -> Option<Evidence> {
+    let place = match snapshot.policy.remote_issuer_of(case.route, token) {
+        Ok(place) => place?,
+        Err(fault) => return Some(Evidence::Token(Err(fault))),
+    };
+    let validator = validator_of(snapshot, place)?;
+    let digest = SecretDigest::of(token.as_bytes());
+    let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
+    let known = validator.peek(&asked);
+    let said = known.map_or(Err(TokenFault::ValidatorUnavailable), |answer| answer.said);
+    Some(Evidence::Token(said.and_then(|token| not_revoked(snapshot, token))))
+}
+
 fn validator_of(snapshot: &Snapshot, place: usize) -> Option<&Arc<Validator<RemoteTokenRules>>> {
     snapshot.validators.tokens.get(place)?.as_ref()
+}
+
+/// Before anything is bought for a stranger, the limits by address are asked that gateways share.
+async fn admitted(snapshot: &Snapshot, facts: &Facts<'_>, case: &mut Case<'_, '_>) -> Result<(), Denial> {
+    if case.asks().is_empty() {
+        return Ok(());
+    }
+    let now_ns = facts.now.monotonic_ns;
+    let answer = Box::pin(snapshot.meters.admit_shared(case.asks(), now_ns)).await;
+    case.answered(answer, &snapshot.meters, now_ns)
+}
+
+/// Asks the limits that gateways share, all that are left in one go, and ends the judgement.
+pub async fn conclude<'p>(snapshot: &Snapshot, undecided: Undecided<'p>, now_ns: u64) -> Verdict<'p> {
+    if undecided.asks().is_empty() {
+        return undecided.alone(&snapshot.meters, now_ns);
+    }
+    // A box: what most requests do not have should not make the future of each larger.
+    let answer = Box::pin(snapshot.meters.admit_shared(undecided.asks(), now_ns)).await;
+    undecided.conclude(answer, &snapshot.meters, now_ns)
+}
+
+/// Judged on every request, also of a token known already (r23).
+fn not_revoked(snapshot: &Snapshot, token: Arc<VerifiedToken>) -> Result<Arc<VerifiedToken>, TokenFault> {
+    match &snapshot.revocations {
+        Some(revocations) => revocations.judge(&token).map(|()| token),
+        None => Ok(token),
+    }
+}
+
+/// The same of a key, whoever knew it.
+fn key_not_revoked(snapshot: &Snapshot, known: Arc<KnownKey>) -> Result<Arc<KnownKey>, KeyFault> {
+    let Some(revocations) = &snapshot.revocations else {
+        return Ok(known);
+    };
+    match revocations.of_caller(&known.identity) {
+        Standing::Good => Ok(known),
+        Standing::Revoked => Err(KeyFault::Revoked),
+        Standing::Unknown => Err(KeyFault::RevocationsUnknown),
+    }
 }
 
 async fn verified(

@@ -56,8 +56,12 @@ pub enum KeyFault {
     Expired,
     /// Its owner belongs to the gateway itself, or cannot be told to an upstream.
     Unfit,
+    /// Taken back before its time.
+    Revoked,
     /// Whoever knows could not be asked: nobody can say.
     Unavailable,
+    /// What was revoked could not be found out: nobody can say.
+    RevocationsUnknown,
 }
 
 impl KeyFault {
@@ -70,7 +74,9 @@ impl KeyFault {
             Self::Unknown => "key_unknown",
             Self::Expired => "key_expired",
             Self::Unfit => "key_owner_unfit",
+            Self::Revoked => "key_revoked",
             Self::Unavailable => "validator_unavailable",
+            Self::RevocationsUnknown => "revocations_unknown",
         }
     }
 
@@ -78,8 +84,10 @@ impl KeyFault {
     #[must_use]
     pub const fn denial(self) -> Denial {
         let code = match self {
-            Self::Unavailable => Code::AuthUnavailable,
-            Self::Length | Self::Prefix | Self::Unknown | Self::Expired | Self::Unfit => Code::InvalidApiKey,
+            Self::Unavailable | Self::RevocationsUnknown => Code::AuthUnavailable,
+            Self::Length | Self::Prefix | Self::Unknown | Self::Expired | Self::Unfit | Self::Revoked => {
+                Code::InvalidApiKey
+            }
         };
         Denial::plain(code, self.name())
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::jws::Unverified;
 use super::key_set::KeySet;
 use crate::policy::authn::claims::{self, Reader};
+use crate::policy::digest::key_of;
 use crate::policy::identity::AuthMethod;
 use crate::policy::token::{TokenFault, TokenRules, VerifiedToken};
 
@@ -70,7 +71,7 @@ pub(in crate::policy::authn) fn judge_claims(
     }
     let jti = match claims.get("jti") {
         None => None,
-        Some(Value::String(id)) => Some(id.as_str().into()),
+        Some(Value::String(id)) => Some(key_of(id.as_bytes())),
         Some(_) => return Err(TokenFault::BadClaim),
     };
     Ok(VerifiedToken {
