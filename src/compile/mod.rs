@@ -32,7 +32,7 @@ use crate::policy::token::TokenRules;
 
 pub use in_force::{DecidedBy, ModeInForce};
 pub use revocation::{KeyPattern, RevocationSpec, Subject};
-pub use routes::Names;
+pub use routes::{Hidden, Names};
 pub use store::{Servers, StoreSpec};
 pub use tls::{ClientTls, ServerTls};
 pub use validators::{API_KEYS, CredentialIn, Own, Question, ValidatorSpec};
@@ -56,6 +56,8 @@ pub struct Compiled {
     pub store: Option<StoreSpec>,
     /// What is revoked, by keys of the store.
     pub revocation: Option<RevocationSpec>,
+    /// Wider routes that narrower ones hide, which is seldom meant.
+    pub hidden: Vec<Hidden>,
     /// By route: the mode in force, and why.
     pub modes: Vec<ModeInForce>,
 }
@@ -184,6 +186,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     let mut specs = limit_specs;
     specs.extend(auth_failures.as_ref().map(|(spec, _)| spec.clone()));
     let compiled = Compiled {
+        hidden: routes::hidden(config, &places),
         policy: Policy {
             routes,
             listeners,

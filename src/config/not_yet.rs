@@ -20,9 +20,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     later(config.resource.is_some(), "resource".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
-    for name in config.cors.keys() {
-        later(true, format!("cors.{name}"));
-    }
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
         later(limit.unit == LimitUnit::Tokens, key("unit"));
@@ -39,9 +36,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);
         later(route.token_sources.iter().any(is_not_header), key("token_sources"));
-        later(route.cors.is_some(), key("cors"));
-        later(!route.strip_prefix.is_empty(), key("strip_prefix"));
-        later(!route.replace_path.is_empty(), key("replace_path"));
         later(route.close_on_expiry, key("close_on_expiry"));
         later(route.llm.is_some(), key("llm"));
     }

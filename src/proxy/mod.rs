@@ -14,6 +14,7 @@ pub mod handler;
 pub mod head_guard;
 pub mod http2;
 pub mod listener;
+mod location;
 pub mod peeked;
 pub mod record;
 pub mod respond;

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
 use crate::observe::Decision;
-use crate::observe::access_log::AccessLine;
+use crate::observe::access_log::{AccessLine, protocol_name};
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::address::Origin;
 use crate::policy::canary::Arm;
@@ -16,6 +16,7 @@ use crate::policy::facts::{Facts, Now};
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
 use crate::policy::judge::KnownBy;
 use crate::policy::route::Route;
+use crate::policy::setting::Subject;
 use crate::policy::shadow::Shadowed;
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::request_body::Progress;
@@ -34,6 +35,9 @@ mod head;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
+
+/// The `reason` of a preflight that was answered here.
+const PREFLIGHT: &str = "preflight";
 
 /// A request and its answer on their way, as what carries them needs to know; over when this is dropped.
 pub enum Exchange {
@@ -188,6 +192,13 @@ impl Record {
         audit::acting_for(self, route, verdict);
     }
 
+    /// It is a preflight, which the gateway answers for that route.
+    pub fn preflight(&mut self, route: &Route) {
+        self.route = Some(route.index);
+        self.decision = Decision::Allow;
+        self.reason = Some(PREFLIGHT);
+    }
+
     /// The route's shadow has spoken too.
     pub fn shadowed(&mut self, route: &Route, facts: &Facts<'_>, verdict: &Verdict<'_>, shadowed: &Shadowed) {
         let shadow = self.snapshot.shadows.get(route.index).and_then(Option::as_ref);
@@ -234,6 +245,16 @@ impl Record {
         }
         if self.upstream_ns.is_none() {
             self.overhead_ns = self.elapsed_ns();
+        }
+    }
+
+    /// The request as headers see it that are made of it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            identity: self.identity.as_deref(),
+            client: self.origin.client,
+            request_id: &self.request_id,
         }
     }
 
@@ -308,7 +329,7 @@ impl Record {
                 .saturating_add(i64::try_from(elapsed_ns / 1_000_000).unwrap_or(0)),
             request_id: self.request_id.to_str().unwrap_or_default(),
             listener: &self.client.admitted.listener.config.name,
-            protocol: head::protocol(self.version),
+            protocol: protocol_name(self.version),
             host: self
                 .host
                 .as_ref()
@@ -369,18 +390,4 @@ impl Drop for Record {
 #[allow(clippy::cast_precision_loss, reason = "exact up to 104 days")]
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
-}
-
-/// Whether a refusal closes the connection: what follows on it cannot be trusted, or nobody reads it.
-#[must_use]
-pub const fn closes(code: Code) -> bool {
-    matches!(
-        code,
-        Code::MalformedRequest
-            | Code::RequestTimeout
-            | Code::TargetTooLong
-            | Code::HeadTooLarge
-            | Code::NotImplemented
-            | Code::BodyTooLarge
-    )
 }

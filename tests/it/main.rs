@@ -8,9 +8,11 @@
 
 mod answers;
 mod api_keys;
+mod browser;
 mod chains;
 mod commands;
 mod corpus;
+mod cors;
 mod drain;
 mod explain;
 mod faults;
@@ -23,6 +25,8 @@ mod limits;
 mod logs_and_metrics;
 mod migration;
 mod mode;
+mod nginx;
+mod paths;
 mod proxy_protocol;
 mod reload;
 mod remote_tokens;

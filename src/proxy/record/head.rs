@@ -1,7 +1,7 @@
 //! What a request's head tells its record.
 
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue, Request, Version, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use hyper::body::Incoming;
 
 use crate::policy::address::{X_FORWARDED_FOR, X_REAL_IP};
@@ -22,13 +22,4 @@ pub(super) fn id_of(snapshot: &Snapshot, request: &Request<Incoming>) -> HeaderV
 pub(super) fn says_where_from(headers: &HeaderMap) -> bool {
     let says = |name: &HeaderName| [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].contains(name);
     headers.keys().any(says)
-}
-
-/// The name of its protocol.
-pub(super) const fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        _http_1_1 => "HTTP/1.1",
-    }
 }
