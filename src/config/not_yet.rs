@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint, LimitUnit, TokenSource};
+use super::model::{Config, Endpoint, LimitUnit};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -13,12 +13,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
             problems.at(&key, "not available in this version yet; leave it out");
         }
     };
-    for (name, issuer) in &config.issuers {
-        let key = |key| format!("issuers.{name}.{key}");
-        later(!issuer.origins.is_empty(), key("origins"));
-        later(issuer.token_sources.iter().any(is_not_header), key("token_sources"));
-    }
-    later(config.resource.is_some(), "resource".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
@@ -35,15 +29,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);
-        later(route.token_sources.iter().any(is_not_header), key("token_sources"));
-        later(route.close_on_expiry, key("close_on_expiry"));
         later(route.llm.is_some(), key("llm"));
-    }
-}
-
-fn is_not_header(source: &TokenSource) -> bool {
-    match source {
-        TokenSource::Authorization | TokenSource::Header(_) => false,
-        TokenSource::Query(_) | TokenSource::Cookie(_) | TokenSource::WebSocketProtocol => true,
     }
 }

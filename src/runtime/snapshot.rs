@@ -176,10 +176,15 @@ impl Snapshot {
         });
         let record_key = config.redis.as_ref().and_then(|redis| redis.record_key.as_ref());
         validators.share(store.as_ref(), record_key);
-        let routes = config.routes.iter().map(|route| {
-            let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
+        let routes = compiled.policy.routes.iter().map(|route| {
+            let written = config
+                .routes
+                .get(route.index)
+                .map_or(&[][..], |written| &written.methods);
+            let methods: Vec<http::Method> = written.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)
         });
+        let routes = routes.collect();
         let shadows = compiled.policy.routes.iter().map(|route| {
             let shadow = route.shadow.as_ref()?;
             let metrics = metrics.shadow(&route.name, &route.enforced_methods(), &shadow.chain);
@@ -198,7 +203,7 @@ impl Snapshot {
             tls: tls.collect(),
             store,
             revocations,
-            routes: routes.collect(),
+            routes,
             shadows: shadows.collect(),
             canaries: canaries.collect(),
             modes: compiled.modes,
