@@ -21,6 +21,7 @@ mod limits;
 mod logs_and_metrics;
 mod migration;
 mod mode;
+mod peers;
 mod proxy_protocol;
 mod reload;
 mod request_headers;
