@@ -1,11 +1,13 @@
 //! The command line: arguments in, exit code out; one file a subcommand.
 
+mod audit;
 mod check;
 mod demo;
 mod explain;
 mod health;
 mod key;
 mod mode;
+mod revoke;
 mod routes;
 mod run;
 mod serving;
@@ -44,7 +46,7 @@ enum Command {
     /// Start a complete example, with an identity provider and upstreams of its own, and print what to try.
     Demo(demo::Options),
     /// Say everything that is wrong with the config.
-    Check,
+    Check(check::Options),
     /// Say what would become of a request, and why, without sending it.
     Explain(explain::Options),
     /// Show the table of routes.
@@ -54,6 +56,8 @@ enum Command {
     /// Make or hash an API key.
     #[command(subcommand)]
     Key(key::Command),
+    /// Revoke a token, a user's tokens or an API key on every gateway that shares the Redis.
+    Revoke(revoke::Options),
     /// Ask the running gateway whether it is ready.
     Health,
 }
@@ -84,11 +88,12 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(&config, &options),
         Command::Demo(options) => demo::run(&options),
-        Command::Check => check::run(&config),
+        Command::Check(options) => check::run(&config, &options),
         Command::Explain(options) => explain::run(&config, &options),
         Command::Routes(options) => routes::run(&config, &options),
         Command::Mode(options) => mode::run(&config, &options),
         Command::Key(command) => key::run(&command),
+        Command::Revoke(options) => revoke::run(&config, &options),
         Command::Health => health::run(&config),
     }
 }

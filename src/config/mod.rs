@@ -12,6 +12,7 @@ mod error;
 mod include;
 pub mod model;
 mod not_yet;
+mod outline;
 mod overrides;
 mod read;
 mod reader;
@@ -22,6 +23,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use environment::{Environment, Modes};
 pub use error::{ConfigError, ConfigErrors, Location, Problems, Source, Sources, nearest};
@@ -87,6 +89,19 @@ pub fn load_text(name: &Path, text: &str, environment: &Environment) -> Result<L
     read_all(name, text, reader_of(name, environment), |_, _| Some(())).map(|(loaded, ())| loaded)
 }
 
+/// The JSON Schema of a config, for editors that complete and check.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    let nothing = Environment::default();
+    let mut reader = reader_of(Path::new("gateway.toml"), &nothing);
+    reader.is_outlining = true;
+    Cursor::root(&mut reader, document::Table::new()).read(|t| {
+        include::merge_all(t);
+        read::config(t)
+    });
+    reader.outlined.document()
+}
+
 fn reader_of<'e>(path: &Path, environment: &'e Environment) -> Reader<'e> {
     Reader {
         problems: Problems::new(Sources::new(Arc::from(path))),
@@ -97,9 +112,19 @@ fn reader_of<'e>(path: &Path, environment: &'e Environment) -> Reader<'e> {
         is_file: false,
         overrides_text: environment.overrides.clone(),
         overrides: BTreeMap::new(),
+        is_outlining: false,
+        outlined: outline::Outline::default(),
         shared: environment.shared.clone(),
         ignored: Vec::new(),
     }
+}
+
+/// A duration as the config writes them, longer than zero: for arguments of commands.
+///
+/// # Errors
+/// What would be one.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    value::some_duration(&value::Value::Text(text.to_owned())).map_err(|wrong| wrong.to_string())
 }
 
 fn read_all<T>(

@@ -12,6 +12,7 @@ use self::families::Families;
 pub use self::listener::{ListenerMetrics, Refused};
 pub use self::outcomes::Outcomes;
 pub use self::route::RouteMetrics;
+pub use self::summary::{Quantiles, Summary};
 pub use self::trial::{Agreement, CanaryMetrics, ShadowMetrics};
 use super::Decision;
 use crate::policy::denial::Code;
@@ -21,6 +22,7 @@ mod families;
 mod listener;
 mod outcomes;
 mod route;
+mod summary;
 mod trial;
 
 /// The `route` of requests that have none.
@@ -128,6 +130,15 @@ pub struct StoreMetrics {
     pub errors: IntCounter,
 }
 
+/// The metrics of the local copy of revocations; to be set before each [`Metrics::text`].
+#[derive(Debug)]
+pub struct RevocationMetrics {
+    /// Revocations that are known.
+    pub entries: IntGauge,
+    /// 1 while all of the last second's are.
+    pub current: IntGauge,
+}
+
 /// The names that a config has.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)]
@@ -160,7 +171,13 @@ impl Metrics {
                 &families.jwt_validations,
                 &[SERVICE, SUCCESS],
                 &[SERVICE],
-                [Code::InvalidToken, Code::TokenExpired, Code::AuthUnavailable].into_iter(),
+                [
+                    Code::InvalidToken,
+                    Code::TokenExpired,
+                    Code::TokenRevoked,
+                    Code::AuthUnavailable,
+                ]
+                .into_iter(),
             ),
             jwt_validation_duration: families.jwt_validation_duration.with_label_values(&[SERVICE]),
             jwks_cache_hits: families.jwks_cache_hits.with_label_values(&[SERVICE]),
@@ -184,6 +201,12 @@ impl Metrics {
             tracing::error!(%error, "metrics are incomplete");
         }
         text
+    }
+
+    /// What they come to, for people.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary::of(&self.registry.gather())
     }
 
     /// A route's handles; `methods` empty: any. [`RouteMetrics`] says what is there from the start.
@@ -253,6 +276,15 @@ impl Metrics {
             up: up(&families.dependency_up, &[STORE]),
             duration: families.dependency_duration.with_label_values(&[STORE]),
             errors: families.store_errors.with_label_values(&[STORE]),
+        }
+    }
+
+    /// The handles of the local copy of revocations.
+    #[must_use]
+    pub fn revocations(&self) -> RevocationMetrics {
+        RevocationMetrics {
+            entries: self.families.revocations.with_label_values::<&str>(&[]),
+            current: self.families.revocations_current.with_label_values::<&str>(&[]),
         }
     }
 

@@ -72,7 +72,10 @@ fn authenticate(
         Credential::Absent => Err(Denial::plain(Code::Unauthorized, "no_credential")),
         Credential::Token(_) => {
             let token = match evidence {
-                Evidence::Token(Ok(token)) => token.judge_time(now_s).map(|()| token),
+                Evidence::Token(Ok(token)) => token
+                    .judge_time(now_s)
+                    .and_then(|()| judge_place(case, facts, &token.identity))
+                    .map(|()| token),
                 Evidence::Token(Err(fault)) => Err(*fault),
                 Evidence::NotAsked(denial) => return Err(denial.clone()),
                 // No evidence: nobody can say (fail closed).
@@ -80,7 +83,10 @@ fn authenticate(
             };
             token.map(|token| Some(token.identity.clone())).map_err(token_denial)
         }
-        Credential::ApiKey(key) => policy.api_keys.judge(key, now_s).map(Some),
+        Credential::ApiKey(key) => match evidence {
+            Evidence::NotAsked(denial) => Err(denial.clone()),
+            Evidence::None | Evidence::Token(_) => policy.api_keys.judge(key, now_s).map(Some),
+        },
         Credential::Internal(secret) => match &policy.internal {
             Some(callers) => callers.judge(secret, &facts.origin, facts.headers).map(Some),
             None => Err(Denial::plain(Code::InvalidInternalAuth, "internal_not_configured")),
@@ -88,10 +94,18 @@ fn authenticate(
     }
 }
 
+/// An issuer's tokens hold in that issuer's places only: those of one that takes cookies make no cookie of another's a token.
+fn judge_place(case: &Case<'_, '_>, facts: &Facts<'_>, identity: &Identity) -> Result<(), TokenFault> {
+    let issuer = identity.issuer.as_deref().unwrap_or_default();
+    let taken = case.presented.places.take(&case.route.token_places, issuer, facts);
+    taken.then_some(()).ok_or(TokenFault::UnknownIssuer)
+}
+
 fn token_denial(fault: TokenFault) -> Denial {
     let code = match fault {
         TokenFault::Expired => Code::TokenExpired,
-        TokenFault::KeysUnavailable => Code::AuthUnavailable,
+        TokenFault::Revoked => Code::TokenRevoked,
+        TokenFault::KeysUnavailable | TokenFault::RevocationsUnknown => Code::AuthUnavailable,
         TokenFault::Malformed
         | TokenFault::AlgorithmNotAllowed
         | TokenFault::UnsupportedHeader

@@ -161,8 +161,8 @@ pub struct VerifiedToken {
     pub nbf: Option<i64>,
     /// Issued at.
     pub iat: Option<i64>,
-    /// Token id.
-    pub jti: Option<Box<str>>,
+    /// Token id, as the digest that revocations know it by ([`key_of`]).
+    pub jti: Option<u128>,
     /// Its audiences.
     pub audiences: Vec<Box<str>>,
     /// What it says of [`TokenRules::kept_claims`].
@@ -181,12 +181,18 @@ impl VerifiedToken {
             .map(|(_, value)| value)
     }
 
+    /// The second from which on it is expired.
+    #[must_use]
+    pub const fn ends_s(&self) -> i64 {
+        self.exp.saturating_add(self.leeway_s)
+    }
+
     /// RFC 7519 §4.1.4-4.1.6, at `now_s`: judged on every request, also for a token known already.
     ///
     /// # Errors
     /// [`TokenFault::Expired`] from `exp + leeway` on; [`TokenFault::NotYetValid`] for `nbf` or `iat` in the future.
     pub fn judge_time(&self, now_s: i64) -> Result<(), TokenFault> {
-        if now_s >= self.exp.saturating_add(self.leeway_s) {
+        if now_s >= self.ends_s() {
             return Err(TokenFault::Expired);
         }
         let starts = self.nbf.into_iter().chain(self.iat).max();
@@ -227,8 +233,12 @@ pub enum TokenFault {
     LivesTooLong,
     NotYetValid,
     Expired,
+    /// Taken back before its time.
+    Revoked,
     /// The issuer's keys could not be had: nobody can say.
     KeysUnavailable,
+    /// What was revoked could not be found out: nobody can say.
+    RevocationsUnknown,
 }
 
 impl TokenFault {
@@ -251,7 +261,9 @@ impl TokenFault {
             Self::LivesTooLong => "lives_too_long",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::RevocationsUnknown => "revocations_unknown",
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod published;
 pub mod refresh;
 pub mod reload;
 pub mod request_body;
+pub mod revocation;
 pub mod shadow;
 pub mod shared_modes;
 pub mod snapshot;
