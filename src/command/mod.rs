@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out; one file a subcommand.
 
+mod audit;
 mod check;
 mod demo;
 mod explain;
@@ -45,14 +46,14 @@ enum Command {
     /// Start a complete example, with an identity provider and upstreams of its own, and print what to try.
     Demo(demo::Options),
     /// Say everything that is wrong with the config.
-    Check,
+    Check(check::Options),
     /// Say what would become of a request, and why, without sending it.
     Explain(explain::Options),
     /// Show the table of routes.
     Routes(routes::Options),
     /// Set the auth mode of a route, above the config file; list modes, or take them back.
     Mode(mode::Options),
-    /// Make or hash an API key.
+    /// Make or hash an API key; create, list or revoke those of the auth service.
     #[command(subcommand)]
     Key(key::Command),
     /// Revoke a token, a user's tokens or an API key on every gateway that shares the Redis.
@@ -87,11 +88,11 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(&config, &options),
         Command::Demo(options) => demo::run(&options),
-        Command::Check => check::run(&config),
+        Command::Check(options) => check::run(&config, &options),
         Command::Explain(options) => explain::run(&config, &options),
         Command::Routes(options) => routes::run(&config, &options),
         Command::Mode(options) => mode::run(&config, &options),
-        Command::Key(command) => key::run(&command),
+        Command::Key(command) => key::run(&config, &command),
         Command::Revoke(options) => revoke::run(&config, &options),
         Command::Health => health::run(&config),
     }

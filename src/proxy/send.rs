@@ -83,8 +83,16 @@ impl Sending<'_> {
             request = match answered {
                 Ok(response) => return Ok((response, connection)),
                 Err(Failed::Timeout(error)) => return Err(error),
-                Err(Failed::Unsent(unsent)) => unsent,
-                Err(Failed::Broken) => spare.ok_or(ForwardError::BadGateway)?,
+                Err(Failed::Unsent(unsent)) => {
+                    connection.retire();
+                    unsent
+                }
+                Err(Failed::Broken { connection_too }) => {
+                    if connection_too {
+                        connection.retire();
+                    }
+                    spare.ok_or(ForwardError::BadGateway)?
+                }
             };
             // A kept connection that the other side closed in this very moment is nobody's failure, and costs no retry; its
             // like are not tried again.
@@ -116,7 +124,9 @@ impl Sending<'_> {
         };
         sent.map_err(|mut error| match error.take_message() {
             Some(unsent) => Failed::Unsent(Box::new(unsent)),
-            None => Failed::Broken,
+            None => Failed::Broken {
+                connection_too: !is_of_one_stream(error.error()),
+            },
         })
     }
 
@@ -154,9 +164,18 @@ enum Failed {
     /// Nothing was written: the request is as it was.
     Unsent(Box<Request<RequestBody>>),
     /// Something was written, and no response came.
-    Broken,
+    Broken {
+        /// It was not a stream alone that ended.
+        connection_too: bool,
+    },
     /// Time ran out.
     Timeout(ForwardError),
+}
+
+/// Whether only the one stream of an HTTP/2 connection was reset (RFC 9113 §5.4.2).
+fn is_of_one_stream(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(h2::Error::is_reset)
 }
 
 /// RFC 9110 §9.2.2.

@@ -33,6 +33,17 @@ pub enum Connection {
     Http2(Http2Stream),
 }
 
+impl Connection {
+    /// A request failed for it: nothing more is sent on it.
+    pub fn retire(&self) {
+        match self {
+            // It carried that request alone, and goes with it.
+            Self::Http1(_) => {}
+            Self::Http2(stream) => stream.retire(),
+        }
+    }
+}
+
 /// An upstream and its endpoints.
 #[derive(Debug)]
 pub struct Upstream {

@@ -7,7 +7,10 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod api_keys;
+mod audit;
 mod browser;
+mod chains;
 mod commands;
 mod corpus;
 mod cors;
@@ -24,17 +27,23 @@ mod limits;
 mod logs_and_metrics;
 mod malformed;
 mod migration;
+mod migration_pairs;
+mod migration_under_load;
 mod mode;
 mod nginx;
 mod paths;
+mod peers;
 mod proxy_protocol;
 mod refused_tokens;
 mod reload;
+mod remote_tokens;
 mod request_headers;
 mod resource;
 mod response_headers;
 mod revocation;
+mod shared_answers;
 mod shared_limits;
+mod status_page;
 mod store;
 mod streams;
 mod takeover;
