@@ -43,7 +43,7 @@ impl Sending<'_> {
         let mut failed = None;
         let mut may_reuse = true;
         loop {
-            let place = upstream.pick(failed).ok_or(ForwardError::Unreachable)?;
+            let place = upstream.pick(failed.as_slice(), 0).ok_or(ForwardError::Unreachable)?;
             let endpoint = upstream.endpoints.get(place).ok_or(ForwardError::Unreachable)?;
             self.place.goes_to(place);
             let kept = may_reuse.then(|| endpoint.take_idle(self.worker)).flatten();

@@ -1,6 +1,6 @@
 //! The running gateway: the snapshot in force, and what belongs to the process.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::log::Log;
 use super::refresh::refresh;
 use super::snapshot::Snapshot;
+use super::upstream::Resolver;
 
 /// The running gateway.
 pub struct Gateway {
@@ -34,6 +35,8 @@ pub struct Gateway {
     was_ready: AtomicBool,
     started_ns: u64,
     reload: ArcSwap<Reload>,
+    /// Made on the control runtime, where it works.
+    resolver: OnceLock<Resolver>,
 }
 
 /// How long `/readyz` waits for the first fetch of each issuer's keys.
@@ -83,6 +86,7 @@ impl Gateway {
             was_ready: AtomicBool::new(false),
             started_ns: clock.monotonic_ns(),
             reload: ArcSwap::default(),
+            resolver: OnceLock::new(),
         })
     }
 
@@ -179,12 +183,31 @@ impl Gateway {
         self.reload.load_full()
     }
 
-    /// Starts keeping the keys of the first config fresh; on the control runtime.
+    /// Starts keeping fresh what the first config needs to know of others; on the control runtime.
     pub fn start_refreshing(&self) {
         self.refresh(&self.snapshot.load(), None);
     }
 
     fn refresh(&self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
+        self.refresh_keys(snapshot, previous);
+        self.keep_resolved(snapshot, previous);
+    }
+
+    /// The names of upstreams that `previous` did not have.
+    fn keep_resolved(&self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
+        let servers = &snapshot.config.server.nameservers;
+        let resolver = self.resolver.get_or_init(|| Resolver::new(servers));
+        for upstream in &snapshot.upstreams {
+            let running = previous.is_some_and(|old| old.upstreams.iter().any(|other| Arc::ptr_eq(other, upstream)));
+            for endpoint in upstream.endpoints.iter().filter(|_| !running) {
+                if let (Some(name), Some(addresses)) = (endpoint.url.name(), &endpoint.addresses) {
+                    tokio::spawn(resolver.clone().keep(name.to_owned(), Arc::downgrade(addresses)));
+                }
+            }
+        }
+    }
+
+    fn refresh_keys(&self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
         for old in previous.into_iter().flat_map(|previous| &previous.keys) {
             if !snapshot.keys.iter().any(|keys| Arc::ptr_eq(keys, old)) {
                 old.retire();
