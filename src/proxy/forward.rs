@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::config::model::{Endpoint as Url, HeaderCase};
+use crate::policy::action::Forward;
 use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
@@ -39,13 +40,11 @@ pub async fn forward(
     snapshot: &Snapshot,
     record: &mut Record,
     permit: Permit<'_>,
+    to: &Forward,
     outgoing: Box<Outgoing>,
 ) -> Result<Answer, ForwardError> {
     let route = permit.route();
-    let upstream = snapshot
-        .upstreams
-        .get(route.upstream)
-        .ok_or(ForwardError::Unreachable)?;
+    let upstream = snapshot.upstreams.get(to.upstream).ok_or(ForwardError::Unreachable)?;
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
     let Outgoing { request, upgrade } = *outgoing;
     let (protocol, client_side) = upgrade.unzip();
@@ -57,7 +56,7 @@ pub async fn forward(
         worker: client.worker.index,
         preserve_case: snapshot.config.server.header_case == HeaderCase::Preserve,
         own_host: !route.headers.keeps_host(request.headers()),
-        response_timeout: route.response_timeout,
+        response_timeout: to.response_timeout,
         progress: progress.as_deref(),
     };
     let answered = sending.send(request).await;

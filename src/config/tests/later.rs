@@ -74,11 +74,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "",
         ),
         (
-            "limits.a.algorithm",
-            "[limits.a]\nrate = '1/s'\nalgorithm = 'sliding_window'",
-            "[limits.a]\nrate = '1/s'\nalgorithm = 'gcra'",
-        ),
-        (
             "limits.a.store",
             "[limits.a]\nrate = '1/s'\nstore = 'redis'",
             "[limits.a]\nrate = '1/s'\nstore = 'local'",
@@ -123,8 +118,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "certificates = [{ cert = 'a', key = 'b' }]",
         ),
         ("listeners.public.client_auth", "client_auth = { ca = 'a' }"),
-        ("routes.chat.respond", "respond = { body = 'ok' }"),
-        ("routes.chat.redirect", "redirect = { to = 'https://{host}{uri}' }"),
     ] {
         let place = if key.starts_with("listeners") {
             "name = \"public\""
