@@ -23,3 +23,4 @@ pub mod observe;
 pub mod policy;
 pub mod proxy;
 pub mod runtime;
+pub mod wire;

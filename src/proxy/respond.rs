@@ -7,6 +7,7 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::policy::denial::{Challenge, Denial, Tells};
 use crate::policy::route::Route;
 use crate::policy::verdict::Allowances;
+use crate::wire::Spelling;
 
 use super::failure::ForwardError;
 use super::record::{Record, closes};
@@ -20,6 +21,8 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 pub struct Answer {
     /// Its head; hop-by-hop headers are off.
     pub head: http::response::Parts,
+    /// How its headers' names were written.
+    pub spelling: Option<Spelling>,
     /// Its body.
     pub body: AnswerBody,
 }
@@ -39,7 +42,11 @@ pub fn forwarded(
     route: &Route,
     allowances: &Allowances<'_>,
 ) -> Response<ResponseBody> {
-    let Answer { mut head, body } = answer;
+    let Answer {
+        mut head,
+        spelling,
+        body,
+    } = answer;
     for name in &route.headers.response_remove {
         head.headers.remove(name);
     }
@@ -48,15 +55,10 @@ pub fn forwarded(
     }
     announce(&mut head.headers, allowances);
     identify(&mut head.headers, &record);
-    head.version = http::Version::HTTP_11;
     record.answered(head.status);
     let body = match body {
-        AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream),
-        AnswerBody::Tunnel(tunnel) => {
-            record.client.heads.settle_upgrade(true);
-            tunnel.start(record);
-            ResponseBody::none()
-        }
+        AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream, spelling),
+        AnswerBody::Tunnel(tunnel) => ResponseBody::tunnel(record, tunnel, spelling),
     };
     Response::from_parts(head, body)
 }

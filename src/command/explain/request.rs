@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Uri};
 use crate::config::model::Listener;
 use crate::policy::denial::Denial;
 use crate::proxy::handler::refused_by_guard;
-use crate::proxy::head_guard::{MAX_HEAD_BYTES, MAX_TARGET_BYTES, judge_head_within};
+use crate::wire::{MAX_HEAD_BYTES, MAX_TARGET_BYTES, judge_head_within};
 
 /// Stands for a host that is not known: RFC 9112 §3.2 wants one. It is taken off once the head was guarded.
 const ANY_HOST: &str = "any";

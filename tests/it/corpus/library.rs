@@ -17,7 +17,7 @@ use gateway::policy::limit::DryMeter;
 use gateway::policy::token::TokenFault;
 use gateway::policy::verdict::Effect;
 use gateway::proxy::handler::refused_by_guard;
-use gateway::proxy::head_guard::judge_head_within;
+use gateway::wire::judge_head_within;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::Verdict;
