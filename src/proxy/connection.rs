@@ -111,7 +111,9 @@ enum Answered {
 /// Writes an answer; `None`: it was cut off, the client's doing or the upstream's, and the connection is to be dropped.
 async fn answer(connection: &Mutex<Downstream>, response: Response<ResponseBody>, last: bool) -> Option<Answered> {
     let (head, body) = response.into_parts();
-    connection.lock().answer(&head, body.spelling(), body.size_hint().exact(), last);
+    connection
+        .lock()
+        .answer(&head, body.spelling(), body.size_hint().exact(), last);
     drop(head);
     let mut writing = Writing { body, ended: false };
     let out = std::future::poll_fn(|cx| writing.poll(connection, cx)).await;

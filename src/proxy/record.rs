@@ -79,11 +79,7 @@ pub struct Record {
 impl Record {
     /// Begins with what the head says.
     #[must_use]
-    pub fn begin(
-        client: &Arc<Client>,
-        snapshot: Arc<Snapshot>,
-        request: &Request<ClientBody>,
-    ) -> Box<Self> {
+    pub fn begin(client: &Arc<Client>, snapshot: Arc<Snapshot>, request: &Request<ClientBody>) -> Box<Self> {
         let gateway = &client.worker.gateway;
         let listener = client.admitted.listener.index;
         let trust = snapshot.policy.listeners.get(listener).map(|(trust, _)| trust);

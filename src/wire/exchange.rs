@@ -259,7 +259,15 @@ where
                 }
                 Next::Broken(fault) => return self.fails(Fault::Nonsense(fault)),
                 Next::Starved => match ready!(self.poll_fill(cx)) {
-                    Ok(0) if matches!(self.answer, Answer::Body { body: Body::UntilClose, .. }) => {
+                    Ok(0)
+                        if matches!(
+                            self.answer,
+                            Answer::Body {
+                                body: Body::UntilClose,
+                                ..
+                            }
+                        ) =>
+                    {
                         self.answer = Answer::Ended { keep_alive: false };
                     }
                     Ok(0) | Err(_) => return self.fails(Fault::Broken),
@@ -397,11 +405,7 @@ where
                 }
                 continue;
             }
-            let Judged {
-                head,
-                body,
-                keep_alive,
-            } = judged;
+            let Judged { head, body, keep_alive } = judged;
             self.answer = Answer::Body { body, keep_alive };
             self.connection.clock.due = Due::Never;
             return Ok(Some(head));

@@ -44,7 +44,12 @@ impl Fields {
         let colon = start + name_len;
         let value = head.get(colon + 1..end).unwrap_or_default();
         let blanks = value.iter().take_while(|byte| is_blank(byte)).count();
-        let trailing = value.iter().skip(blanks).rev().take_while(|byte| is_blank(byte)).count();
+        let trailing = value
+            .iter()
+            .skip(blanks)
+            .rev()
+            .take_while(|byte| is_blank(byte))
+            .count();
         if self.list.is_empty() {
             self.list.reserve(USUAL_FIELDS);
         }

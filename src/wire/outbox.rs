@@ -191,7 +191,10 @@ pub(super) fn field(text: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// The length that a head says its body has.
 pub(super) fn said_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes).and_then(decimal)
+    headers
+        .get(header::CONTENT_LENGTH)
+        .map(HeaderValue::as_bytes)
+        .and_then(decimal)
 }
 
 pub(super) fn content_length(text: &mut Vec<u8>, length: u64) {

@@ -266,7 +266,11 @@ impl HeadJudge {
         let mut request = Request::new(());
         *request.method_mut() = Method::from_bytes(head.get(method)?).ok()?;
         *request.uri_mut() = Uri::from_maybe_shared(head.slice(target)).ok()?;
-        *request.version_mut() = if self.http11 { Version::HTTP_11 } else { Version::HTTP_10 };
+        *request.version_mut() = if self.http11 {
+            Version::HTTP_11
+        } else {
+            Version::HTTP_10
+        };
         *request.headers_mut() = self.fields.map(head)?;
         Some(RequestHead {
             request,

@@ -148,7 +148,11 @@ impl ResponseJudge {
         let persistence = self.persistence.holds(self.http11);
         let mut response = Response::new(());
         *response.status_mut() = status;
-        *response.version_mut() = if self.http11 { Version::HTTP_11 } else { Version::HTTP_10 };
+        *response.version_mut() = if self.http11 {
+            Version::HTTP_11
+        } else {
+            Version::HTTP_10
+        };
         *response.headers_mut() = self.fields.map(head)?;
         let reason = head.get(self.reason.0..self.reason.1)?;
         if status.canonical_reason().map(str::as_bytes) != Some(reason) {
@@ -230,10 +234,7 @@ mod tests {
                 .length(),
             Some(0)
         );
-        let old = response(
-            "HTTP/1.0 200 OK\nContent-Length: 1\nConnection: keep-alive\n\n",
-            false,
-        );
+        let old = response("HTTP/1.0 200 OK\nContent-Length: 1\nConnection: keep-alive\n\n", false);
         assert!(old.keep_alive);
         assert!(!response("HTTP/1.0 200 OK\nContent-Length: 1\n\n", false).keep_alive);
     }
@@ -249,7 +250,10 @@ mod tests {
                 .map(|reason: &ReasonPhrase| String::from_utf8_lossy(reason.as_bytes()).into_owned())
         };
         assert_eq!(reason("HTTP/1.1 200 OK\r\n\r\n"), None);
-        assert_eq!(reason("HTTP/1.1 200 Fine so far\r\n\r\n"), Some("Fine so far".to_owned()));
+        assert_eq!(
+            reason("HTTP/1.1 200 Fine so far\r\n\r\n"),
+            Some("Fine so far".to_owned())
+        );
         assert_eq!(reason("HTTP/1.1 299\r\n\r\n"), Some(String::new()));
         assert_eq!(reason("HTTP/1.1 299 \r\n\r\n"), Some(String::new()));
     }
@@ -273,7 +277,10 @@ mod tests {
             "A: b\rc\r\n",
             "A: b\0\r\n",
         ] {
-            assert!(judge(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).is_err(), "{fields:?}");
+            assert!(
+                judge(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).is_err(),
+                "{fields:?}"
+            );
         }
         assert!(judge("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
         for line in [

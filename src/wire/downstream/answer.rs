@@ -26,13 +26,7 @@ pub enum After {
 
 impl Downstream {
     /// The head of the answer to the request under way; `length` of its body, if that is known. `last`: no request shall follow.
-    pub fn answer(
-        &mut self,
-        head: &response::Parts,
-        spelling: Option<&Spelling>,
-        length: Option<u64>,
-        last: bool,
-    ) {
+    pub fn answer(&mut self, head: &response::Parts, spelling: Option<&Spelling>, length: Option<u64>, last: bool) {
         self.framing = self.framing_of(head, length);
         let asked = self.asked;
         // Its body will not be asked for any more.

@@ -403,3 +403,5 @@ impl http_body::Body for RequestStream {
     }
 }
 
+#[cfg(test)]
+mod tests;
