@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -39,14 +40,28 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Binds it.
+    /// Binds it, or takes the socket that somebody else bound.
     ///
     /// # Errors
     /// The address is taken, or not ours.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = TcpListener::bind(address).await?;
+    pub async fn bind(address: SocketAddr, inherited: Option<std::net::TcpListener>) -> io::Result<Self> {
+        let socket = match inherited {
+            Some(socket) => {
+                socket.set_nonblocking(true)?;
+                TcpListener::from_std(socket)?
+            }
+            None => TcpListener::bind(address).await?,
+        };
         let address = socket.local_addr()?;
         Ok(Self { socket, address })
+    }
+
+    /// The listening socket once more.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn socket(&self) -> io::Result<std::net::TcpListener> {
+        SockRef::from(&self.socket).try_clone().map(Into::into)
     }
 
     /// Serves until the gateway has ended.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::policy::route::Route;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::keys::Keys;
 use crate::runtime::snapshot::Snapshot;
@@ -23,10 +24,14 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
         "routes": snapshot.policy.routes.iter().map(|route| json!({
             "name": &*route.name,
             "auth": &*route.mode,
-            "upstream": snapshot.upstreams.get(route.upstream).map(|upstream| upstream.spec.name.to_string()),
+            "upstream": upstream_of(&snapshot, route),
         })).collect::<Vec<Value>>(),
         "issuers": snapshot.keys.iter().map(|keys| issuer(keys)).collect::<Vec<Value>>(),
         "upstreams": upstreams(&snapshot),
+        "redis": snapshot.store.as_ref().map(|store| json!({
+            "up": store.is_up(),
+            "error": store.error().as_deref(),
+        })),
         "limits": snapshot.meters.0.iter().map(|counters| json!({
             "name": &*counters.spec().name,
             "keys": counters.keys(),
@@ -46,6 +51,12 @@ fn issuer(keys: &Keys) -> Value {
         "age_seconds": status.age.map(|age| age.as_secs()),
         "last_error": status.last_error,
     })
+}
+
+/// The upstream's name; a route that answers at once has none.
+fn upstream_of(snapshot: &Snapshot, route: &Route) -> Option<String> {
+    let upstream = snapshot.upstreams.get(route.action.forward()?.upstream)?;
+    Some(upstream.spec.name.to_string())
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<Value> {

@@ -13,7 +13,8 @@ use crate::runtime::gateway::Gateway;
 use crate::runtime::log::Log;
 
 use super::run::{Stop, worker_count};
-use super::serving::Serving;
+use super::serving::{Leaving, Serving};
+use super::sockets::Inherited;
 use super::{failed, invalid_config};
 
 /// How the demo runs.
@@ -56,7 +57,7 @@ async fn play(options: &Options) -> io::Result<ExitCode> {
         Ok(gateway) => gateway,
         Err(errors) => return Ok(invalid_config(&errors)),
     };
-    let serving = Serving::start(gateway).await?;
+    let serving = Serving::start(gateway, Inherited::default()).await?;
     let public = serving
         .listeners
         .first()
@@ -69,7 +70,7 @@ async fn play(options: &Options) -> io::Result<ExitCode> {
         stop.told().await;
         ExitCode::SUCCESS
     };
-    serving.drain(std::future::ready(())).await;
+    serving.drain(Leaving::ForGood, std::future::ready(())).await;
     Ok(code)
 }
 

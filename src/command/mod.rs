@@ -8,6 +8,8 @@ mod key;
 mod routes;
 mod run;
 mod serving;
+mod sockets;
+mod takeover;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +39,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT, then drain.
-    Run,
+    Run(run::Options),
     /// Start a complete example, with an identity provider and upstreams of its own, and print what to try.
     Demo(demo::Options),
     /// Say everything that is wrong with the config.
@@ -77,7 +79,7 @@ pub fn main() -> ExitCode {
         }
     };
     match command {
-        Command::Run => run::run(&config),
+        Command::Run(options) => run::run(&config, &options),
         Command::Demo(options) => demo::run(&options),
         Command::Check => check::run(&config),
         Command::Explain(options) => explain::run(&config, &options),

@@ -2,9 +2,12 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -14,11 +17,23 @@ use crate::runtime::gateway::Gateway;
 use crate::runtime::log::Log;
 use crate::runtime::reload::Watch;
 
-use super::serving::Serving;
+use super::serving::{Leaving, Serving};
+use super::sockets::Inherited;
+use super::takeover::{Offer, Takeover};
 use super::{compiled, failed, invalid_config};
 
-/// 0 after a clean end, 3 for an invalid config, 1 for what could not be bound or started.
-pub(super) fn run(path: &Path) -> ExitCode {
+/// Between looks at whether this gateway is ready to take over.
+const READY_LOOK: Duration = Duration::from_millis(20);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Take the listening sockets of the gateway that runs with this config, which drains once this one serves.
+    #[arg(long)]
+    takeover: bool,
+}
+
+/// 0 after a clean end, 3 for an invalid config, 1 for what could not be bound, taken over or started.
+pub(super) fn run(path: &Path, options: &Options) -> ExitCode {
     let loaded = match compiled(path) {
         Ok((loaded, _)) => loaded,
         Err(code) => return code,
@@ -38,7 +53,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Err(errors) => return invalid_config(&errors),
     };
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let served = control.and_then(|control| control.block_on(serve(gateway, watch)));
+    let served = control.and_then(|control| control.block_on(serve(gateway, watch, options.takeover)));
     log.end();
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,23 +61,73 @@ pub(super) fn run(path: &Path) -> ExitCode {
     }
 }
 
-async fn serve(gateway: Gateway, watch: Watch) -> io::Result<()> {
+async fn serve(gateway: Gateway, watch: Watch, takes_over: bool) -> io::Result<()> {
     // Before anything listens: a signal from now on is a request to drain, not a death.
     let mut stop = Stop::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let serving = Serving::start(gateway).await?;
+    let door = gateway.snapshot().config.server.takeover_socket.clone();
+    let (takeover, inherited) = if takes_over {
+        let (takeover, inherited) = Takeover::begin(&door)?;
+        (Some(takeover), inherited)
+    } else {
+        (None, Inherited::from_service_manager()?)
+    };
+    let serving = Serving::start(gateway, inherited).await?;
+    let offer = enter_service(&serving.gateway, takeover, &door).await;
     let asked = Arc::new(Notify::new());
     tokio::spawn(watch.run(serving.gateway.clone(), asked.clone()));
-    loop {
-        tokio::select! {
-            () = stop.told() => break,
-            _ = hangup.recv() => asked.notify_one(),
+    let leaving = {
+        let taken = async {
+            match &offer {
+                Some(offer) => offer.taken(&serving.sockets).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut taken = pin!(taken);
+        loop {
+            tokio::select! {
+                () = stop.told() => break Leaving::ForGood,
+                () = &mut taken => break Leaving::ToSuccessor,
+                _ = hangup.recv() => asked.notify_one(),
+            }
         }
+    };
+    match leaving {
+        Leaving::ForGood => {
+            tell_service_manager(&[NotifyState::Stopping]);
+            offer.into_iter().for_each(Offer::close);
+            tracing::info!("draining");
+        }
+        Leaving::ToSuccessor => tracing::info!("draining: another gateway took over"),
     }
-    tracing::info!("draining");
-    serving.drain(stop.told()).await;
+    serving.drain(leaving, stop.told()).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Once it is ready: the gateway before is told to drain, the service manager that this is the service now, and the door is open
+/// for the next.
+async fn enter_service(gateway: &Gateway, takeover: Option<Takeover>, door: &Path) -> Option<Offer> {
+    if let Some(takeover) = takeover {
+        while !gateway.is_ready() {
+            tokio::time::sleep(READY_LOOK).await;
+        }
+        match takeover.complete() {
+            Ok(()) => tracing::info!("took over"),
+            Err(error) => tracing::warn!(error = %error, "the gateway before has gone already"),
+        }
+    }
+    tell_service_manager(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
+    Offer::open(door)
+        .inspect_err(|error| tracing::info!(path = %door.display(), error = %error, "takeover is not offered"))
+        .ok()
+}
+
+/// sd_notify(3); nothing is told where nobody asked for it.
+fn tell_service_manager(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(error = %error, "the service manager could not be told");
+    }
 }
 
 /// SIGTERM and SIGINT.

@@ -1,16 +1,20 @@
 //! A gateway's life in this process: sockets, workers, the admin port and the control tasks; then the drain.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use tokio::task::AbortHandle;
 
 use crate::admin::Admin;
 use crate::config::model::Config;
 use crate::proxy::listener;
 use crate::proxy::worker::{self, Listener};
 use crate::runtime::gateway::{Gateway, Phase};
+
+use super::sockets::{ADMIN, Inherited};
 
 /// Between sweeps of limits' counters.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -26,32 +30,49 @@ pub(super) struct Serving {
     pub(super) listeners: Vec<(String, SocketAddr)>,
     /// The admin port.
     pub(super) admin: SocketAddr,
+    /// Every listening socket once more, by name: for a gateway that takes over.
+    pub(super) sockets: Vec<(String, TcpListener)>,
+    admin_port: AbortHandle,
     workers: Vec<JoinHandle<()>>,
 }
 
+/// To whom a gateway that drains leaves its ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Nobody: load balancers may need `drain_delay` to learn of it.
+    ForGood,
+    /// Another listens on its sockets already.
+    ToSuccessor,
+}
+
 impl Serving {
-    /// Binds everything, then starts. On the control runtime.
+    /// Binds everything that is not `inherited`, then starts. On the control runtime.
     ///
     /// # Errors
     /// What could not be bound or started, by name.
-    pub(super) async fn start(gateway: Gateway) -> io::Result<Self> {
+    pub(super) async fn start(gateway: Gateway, mut inherited: Inherited) -> io::Result<Self> {
         let gateway = Arc::new(gateway);
         let config = gateway.snapshot().config.clone();
-        let admin = Admin::bind(config.admin.address)
+        let admin = inherited.take(ADMIN, config.admin.address).pop();
+        let admin = Admin::bind(config.admin.address, admin)
             .await
             .map_err(|error| named("admin", config.admin.address, error))?;
-        let (listeners, mut sockets) = bind(&gateway, &config)?;
-        let mut workers = Vec::with_capacity(gateway.workers);
-        for index in 0..gateway.workers {
-            let own = sockets
-                .iter_mut()
-                .filter_map(|(listener, sockets)| Some((listener.clone(), sockets.pop()?)));
-            workers.push(worker::start(index, gateway.clone(), own.collect())?);
+        let bound = bind(&gateway, &config, &mut inherited)?;
+        inherited.close_the_rest();
+        let mut sockets = vec![(ADMIN.to_owned(), admin.socket()?)];
+        for (listener, socket) in &bound {
+            sockets.push((listener.config.name.clone(), socket.try_clone()?));
         }
+        let mut listeners: Vec<_> = bound
+            .iter()
+            .map(|(listener, _)| (listener.config.name.clone(), listener.address))
+            .collect();
+        listeners.dedup();
+        let workers = start_workers(&gateway, bound)?;
         gateway.start_refreshing();
         tokio::spawn(sweep(gateway.clone()));
         let address = admin.address;
-        tokio::spawn(admin.serve(gateway.clone()));
+        let admin_port = tokio::spawn(admin.serve(gateway.clone())).abort_handle();
         for (name, address) in &listeners {
             tracing::info!(listener = %name, address = %address, "listening");
         }
@@ -60,18 +81,28 @@ impl Serving {
             gateway,
             listeners,
             admin: address,
+            sockets,
+            admin_port,
             workers,
         })
     }
 
     /// Drains: not ready, still accepting for `drain_delay`; then what is in flight may finish within `drain_timeout`.
     /// `hurry` cuts it short.
-    pub(super) async fn drain(self, hurry: impl Future<Output = ()>) {
+    pub(super) async fn drain(self, leaving: Leaving, hurry: impl Future<Output = ()>) {
         let server = self.gateway.snapshot().config.server.clone();
+        let sockets = self.sockets;
         let calmly = async {
-            self.gateway.enter(Phase::Leaving);
-            tokio::time::sleep(server.drain_delay).await;
+            match leaving {
+                Leaving::ForGood => {
+                    self.gateway.enter(Phase::Leaving);
+                    tokio::time::sleep(server.drain_delay).await;
+                }
+                // The port is the successor's: a probe must not find the one that leaves.
+                Leaving::ToSuccessor => self.admin_port.abort(),
+            }
             self.gateway.enter(Phase::Draining);
+            drop(sockets);
             let all_ended = async {
                 while self.gateway.connections() > 0 {
                     tokio::time::sleep(DRAIN_LOOK).await;
@@ -94,25 +125,42 @@ impl Serving {
     }
 }
 
-type Bound = Vec<(Arc<Listener>, Vec<std::net::TcpListener>)>;
+/// Each socket with its listener; those of one listener follow each other.
+type Bound = Vec<(Arc<Listener>, TcpListener)>;
 
-fn bind(gateway: &Gateway, config: &Config) -> io::Result<(Vec<(String, SocketAddr)>, Bound)> {
-    let mut addresses = Vec::new();
+fn bind(gateway: &Gateway, config: &Config, inherited: &mut Inherited) -> io::Result<Bound> {
     let mut bound = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
-        let sockets = listener::bind(listener.address, gateway.workers)
-            .map_err(|error| named(&listener.name, listener.address, error))?;
-        let address = sockets
-            .first()
-            .map_or(Ok(listener.address), std::net::TcpListener::local_addr)?;
-        addresses.push((listener.name.clone(), address));
+        let passed = inherited.take(&listener.name, listener.address);
+        let sockets = if passed.is_empty() {
+            listener::bind(listener.address, gateway.workers)
+        } else {
+            listener::adopt(&passed, gateway.workers)
+        };
+        let sockets = sockets.map_err(|error| named(&listener.name, listener.address, error))?;
+        let address = sockets.first().map_or(Ok(listener.address), TcpListener::local_addr)?;
         let metrics = gateway.metrics.listener(&listener.name);
-        bound.push((
-            Arc::new(Listener::new(index, listener.clone(), address, metrics)),
-            sockets,
-        ));
+        let listener = Arc::new(Listener::new(index, listener.clone(), address, metrics));
+        bound.extend(sockets.into_iter().map(|socket| (listener.clone(), socket)));
     }
-    Ok((addresses, bound))
+    Ok(bound)
+}
+
+/// Deals the sockets out: one of each listener a worker, or several, where the gateway before had more workers.
+fn start_workers(gateway: &Arc<Gateway>, bound: Bound) -> io::Result<Vec<JoinHandle<()>>> {
+    let mut hands: Vec<Bound> = std::iter::repeat_with(Vec::new).take(gateway.workers).collect();
+    for (place, socket) in bound.into_iter().enumerate() {
+        if let Some(hand) = place
+            .checked_rem(gateway.workers)
+            .and_then(|worker| hands.get_mut(worker))
+        {
+            hand.push(socket);
+        }
+    }
+    let hands = hands.into_iter().enumerate();
+    hands
+        .map(|(index, hand)| worker::start(index, gateway.clone(), hand))
+        .collect()
 }
 
 fn named(name: &str, address: SocketAddr, error: io::Error) -> io::Error {

@@ -6,6 +6,7 @@ mod identity;
 mod issuers;
 mod limits;
 mod routes;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
 pub use routes::Names;
+pub use store::{Servers, StoreSpec};
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Compiled {
     pub limits: Vec<LimitSpec>,
     /// By place in the routes' `upstream`.
     pub upstreams: Vec<UpstreamSpec>,
+    /// What gateways share.
+    pub store: Option<StoreSpec>,
 }
 
 /// An issuer, and where its keys come from. Equal specs keep their keys and verified tokens across a reload.
@@ -143,6 +147,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
         issuers,
         limits: specs,
         upstreams: upstreams(config, problems),
+        store: store::store(config.redis.as_ref(), problems),
     };
     (problems.count() == before).then_some(compiled)
 }

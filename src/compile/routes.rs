@@ -1,24 +1,25 @@
 //! Routes: their names resolved, their chains judged usable, their patterns placed.
 
+mod action;
+mod headers;
 mod requirement;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use http::{HeaderValue, Method};
+use http::Method;
 
 use crate::config::Problems;
-use crate::config::model::{self, Action, Config};
+use crate::config::model::{self, Config};
 use crate::policy::address::Networks;
 use crate::policy::credential::TokenSource;
 use crate::policy::digest::key_of;
-use crate::policy::headers::RouteHeaders;
 use crate::policy::identity::AuthMethod;
 use crate::policy::limit::Limit;
 use crate::policy::pattern::Pattern;
 use crate::policy::route::{Methods, Place, Route};
 
-use super::{header_name, token_source};
+use super::token_source;
 
 /// Where a route is served.
 pub(super) struct Served {
@@ -158,7 +159,6 @@ impl Compiling<'_, '_> {
         let written = self.written;
         let chain = self.chain();
         let issuers = self.issuers(&chain);
-        let upstream = self.upstream();
         let (address_limits, caller_limits) = self.limits(limits);
         let mut requirements = vec![(Methods::default(), self.requirement("require", &written.require))];
         for (place, rule) in written.rules.iter().enumerate() {
@@ -172,10 +172,6 @@ impl Compiling<'_, '_> {
                 "can never hold where `auth` is \"none\"; choose a mode that proves who is calling",
             );
         }
-        let configured = upstream.and_then(|place| self.config.upstreams.values().nth(place));
-        let response_timeout = written
-            .response_timeout
-            .or(configured.map(|upstream| upstream.response_timeout));
         Route {
             name: Arc::from(written.name.as_str()),
             index,
@@ -191,8 +187,7 @@ impl Compiling<'_, '_> {
             allow_encoded_slash: written.allow_encoded_slash,
             max_body: written.max_body,
             headers: self.headers(),
-            upstream: upstream.unwrap_or_default(),
-            response_timeout: response_timeout.unwrap_or_default(),
+            action: self.action(),
             access_log: written.access_log && self.config.log.access,
         }
     }
@@ -267,18 +262,6 @@ impl Compiling<'_, '_> {
         sources
     }
 
-    fn upstream(&mut self) -> Option<usize> {
-        let Action::Upstream(name) = &self.written.action else {
-            return None;
-        };
-        let place = self.names.upstreams.get(name.as_str()).copied();
-        if place.is_none() {
-            let known = list(self.config.upstreams.keys().map(String::as_str));
-            self.problem("upstream", format!("no upstream \"{name}\"; there are: {known}"));
-        }
-        place
-    }
-
     fn limits(&mut self, limits: &BTreeMap<String, Arc<Limit>>) -> (Vec<Arc<Limit>>, Vec<Arc<Limit>>) {
         let written = self.written;
         let mut found: Vec<Arc<Limit>> = Vec::new();
@@ -300,49 +283,6 @@ impl Compiling<'_, '_> {
             }
         }
         found.into_iter().partition(|limit| limit.is_by_address())
-    }
-
-    fn headers(&mut self) -> RouteHeaders {
-        let written = self.written;
-        let mut set = Vec::new();
-        for (name, value) in &written.set_headers {
-            match (header_name(name), HeaderValue::from_str(value.expose())) {
-                (Some(name), Ok(mut value)) => {
-                    value.set_sensitive(true);
-                    set.push((name, value));
-                }
-                _ => self.problem(
-                    &format!("set_headers.{name}"),
-                    "is no header value: visible characters, spaces and tabs only",
-                ),
-            }
-        }
-        let mut response_set = Vec::new();
-        for (name, value) in &written.response_headers_set {
-            match (header_name(name), HeaderValue::from_str(value)) {
-                (Some(name), Ok(value)) => response_set.push((name, value)),
-                _ => self.problem(
-                    &format!("response_headers.set.{name}"),
-                    "is no header value: visible characters, spaces and tabs only",
-                ),
-            }
-        }
-        RouteHeaders {
-            set,
-            remove: written
-                .remove_headers
-                .iter()
-                .filter_map(|name| header_name(name))
-                .collect(),
-            preserve_host: written.preserve_host,
-            response_set,
-            response_remove: written
-                .response_headers_remove
-                .iter()
-                .filter_map(|name| header_name(name))
-                .collect(),
-            rewrite_location: written.rewrite_location,
-        }
     }
 }
 

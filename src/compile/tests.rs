@@ -146,6 +146,59 @@ fn r18_what_a_route_names_must_be_there_and_what_it_asks_must_be_possible() {
 }
 
 #[test]
+fn an_answer_of_the_gateways_own_must_be_one_and_send_nobody_where_a_client_wants() {
+    for (action, key, says) in [
+        ("respond = { status = 204, body = \"x\" }", "respond.body", "no body"),
+        (
+            "redirect = { to = \"/x\", status = 304 }",
+            "redirect.status",
+            "no redirect",
+        ),
+        ("redirect = { to = \"/{who}\" }", "redirect.to", "{who}"),
+        ("redirect = { to = \"x\" }", "redirect.to", "must begin"),
+        ("redirect = { to = \"//x\" }", "redirect.to", "must begin"),
+        ("redirect = { to = \"{host}/x\" }", "redirect.to", "must begin"),
+        ("redirect = { to = \"ftp://{host}/x\" }", "redirect.to", "must begin"),
+        ("redirect = { to = \"/{path}\" }", "redirect.to", "begin with one"),
+        (
+            "redirect = { to = \"https://{host}/{uri}\" }",
+            "redirect.to",
+            "begin with one",
+        ),
+        (
+            "redirect = { to = \"https://{org}.example/\" }",
+            "redirect.to",
+            "from {host} only",
+        ),
+        (
+            "redirect = { to = \"https://x{query}/\" }",
+            "redirect.to",
+            "from {host} only",
+        ),
+    ] {
+        let lines = format!("paths = [\"/{{org}}/*\"]\nauth = \"none\"\n{action}");
+        let text = with_route(&lines).replace("upstream = \"app\"\n        paths", "paths");
+        let told = problems(&text, &Environment::default());
+        assert!(
+            told.contains(&format!("routes.a.{key}: ")) && told.contains(says),
+            "{action}\n{told}"
+        );
+    }
+    for to in [
+        "https://{host}{uri}",
+        "https://x/{org}",
+        "https://x{path}?{query}",
+        "{path}/",
+        "/n/{path.org}",
+        "/n{path}",
+    ] {
+        let lines = format!("paths = [\"/{{org}}/*\"]\nauth = \"none\"\nredirect = {{ to = \"{to}\" }}");
+        let text = with_route(&lines).replace("upstream = \"app\"\n        paths", "paths");
+        assert_eq!(problems(&text, &Environment::default()), "", "{to}");
+    }
+}
+
+#[test]
 fn a_mode_without_what_it_needs_is_refused() {
     let bare = "[[listeners]]\nname = \"p\"\n[upstreams.app]\nurls = [\"http://127.0.0.1:1\"]\n[[routes]]\nname = \"a\"\n\
                 paths = [\"/\"]\nupstream = \"app\"\nauth = \"hybrid\"";

@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Action, Config, Endpoint, LimitAlgorithm, LimitStore, LimitUnit, TokenSource};
+use super::model::{Config, Endpoint, LimitAlgorithm, LimitStore, LimitUnit, TokenSource};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -30,7 +30,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
     }
     later(config.resource.is_some(), "resource".to_owned());
-    later(config.redis.is_some(), "redis".to_owned());
     later(config.revocation.is_some(), "revocation".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for name in config.cors.keys() {
@@ -55,8 +54,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);
-        later(matches!(route.action, Action::Respond { .. }), key("respond"));
-        later(matches!(route.action, Action::Redirect { .. }), key("redirect"));
         later(route.shadow.is_some(), key("shadow"));
         later(route.canary.is_some(), key("canary"));
         later(route.token_sources.iter().any(is_not_header), key("token_sources"));

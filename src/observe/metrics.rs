@@ -22,6 +22,8 @@ mod route;
 pub const NO_ROUTE: &str = "-";
 /// The `service` label.
 const SERVICE: &str = "gateway";
+/// The shared store, as a dependency and as a store.
+const STORE: &str = "redis";
 /// The `status` of a validation that held.
 const SUCCESS: &str = "success";
 
@@ -110,6 +112,17 @@ pub struct IssuerMetrics {
     pub duration: Histogram,
 }
 
+/// The metrics of the store that gateways share.
+#[derive(Debug)]
+pub struct StoreMetrics {
+    /// As a dependency: 1, or 0 once it is known not to answer.
+    pub up: IntGauge,
+    /// Time that it took to answer, in seconds.
+    pub duration: Histogram,
+    /// Questions that it did not answer, asked or not.
+    pub errors: IntCounter,
+}
+
 /// The metrics of one listener.
 #[derive(Debug)]
 pub struct ListenerMetrics {
@@ -129,6 +142,8 @@ pub struct Configured<'a> {
     pub limits: Vec<&'a str>,
     pub issuers: Vec<&'a str>,
     pub listeners: Vec<&'a str>,
+    /// Whether there is a shared one.
+    pub store: bool,
 }
 
 impl Metrics {
@@ -222,6 +237,17 @@ impl Metrics {
         }
     }
 
+    /// The shared store's handles. It begins as up.
+    #[must_use]
+    pub fn store(&self) -> StoreMetrics {
+        let families = &self.families;
+        StoreMetrics {
+            up: up(&families.dependency_up, &[STORE]),
+            duration: families.dependency_duration.with_label_values(&[STORE]),
+            errors: families.store_errors.with_label_values(&[STORE]),
+        }
+    }
+
     /// A listener's handles.
     #[must_use]
     pub fn listener(&self, name: &str) -> ListenerMetrics {
@@ -272,7 +298,8 @@ impl Configured<'_> {
             && (listed("route", &self.routes) || value_of("route") == Some(NO_ROUTE))
             && listed("limit", &self.limits)
             && listed("issuer", &self.issuers)
-            && listed("dependency", &self.issuers)
+            && (listed("dependency", &self.issuers) || (self.store && value_of("dependency") == Some(STORE)))
+            && (self.store || value_of("store").is_none())
             && listed("listener", &self.listeners)
     }
 }

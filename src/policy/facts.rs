@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, Method, Uri, header};
 
+use super::action::Target;
 use super::address::Origin;
 use super::denial::{Code, Denial};
 use super::path::RequestPath;
+use super::pattern::Pattern;
 
 /// The time of a judgement, injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Now {
 pub struct Facts<'r> {
     /// The request method.
     pub method: &'r Method,
+    /// The request target, as it came.
+    pub uri: &'r Uri,
     /// The path, unambiguous.
     pub path: RequestPath<'r>,
     /// The host without port, lower case; `None` for HTTP/1.0 without `Host`.
@@ -57,6 +61,7 @@ impl<'r> Facts<'r> {
         let path = RequestPath::read(target.path()).map_err(|fault| Denial::malformed(fault.name()))?;
         Ok(Self {
             method,
+            uri: target,
             path,
             host,
             headers,
@@ -64,6 +69,16 @@ impl<'r> Facts<'r> {
             listener,
             now,
         })
+    }
+
+    /// As texts see it that are made of a request.
+    #[must_use]
+    pub fn target<'f>(&'f self, pattern: &'f Pattern) -> Target<'f> {
+        Target {
+            host: self.host.as_deref(),
+            uri: self.uri,
+            pattern,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A request becomes [`facts::Facts`]; [`judge::open`] finds its route and credential; the caller gathers the evidence that is
 //! needed; [`judge::decide`] makes the [`verdict::Verdict`], which everybody else only reads.
 
+pub mod action;
 pub mod address;
 pub mod authn;
 pub mod authz;
@@ -19,6 +20,7 @@ pub mod path;
 pub mod pattern;
 pub mod request_id;
 pub mod route;
+pub mod template;
 pub mod token;
 pub mod verdict;
 

@@ -98,12 +98,20 @@ impl Pattern {
     /// What `path`, which this pattern matched, has in the segment of that name; `None` too when it is no text.
     #[must_use]
     pub fn value<'r>(&self, path: &RequestPath<'r>, wanted: &str) -> Option<String> {
-        let place = self
-            .segments
-            .iter()
-            .position(|segment| segment.name().is_some_and(|name| name == wanted))?;
-        let segment = path.segments().nth(place)?;
+        let segment = path.segments().nth(self.place_of(wanted)?)?;
         String::from_utf8(segment.into_owned()).ok()
+    }
+
+    /// The same as the client wrote it: still percent-encoded.
+    #[must_use]
+    pub fn raw_value<'r>(&self, path: &'r str, wanted: &str) -> Option<&'r str> {
+        path.split('/').skip(1).nth(self.place_of(wanted)?)
+    }
+
+    fn place_of(&self, wanted: &str) -> Option<usize> {
+        self.segments
+            .iter()
+            .position(|segment| segment.name().is_some_and(|name| name == wanted))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 
+use super::action::Action;
 use super::address::Networks;
 use super::authz::Requirement;
 use super::credential::TokenSource;
@@ -48,10 +48,8 @@ pub struct Route {
     pub max_body: u64,
     /// What is done to headers.
     pub headers: RouteHeaders,
-    /// The upstream, by place.
-    pub upstream: usize,
-    /// From the request's last byte to the response's head; zero: no bound.
-    pub response_timeout: Duration,
+    /// What is done with a request that was let in.
+    pub action: Action,
     /// Whether the access line is written.
     pub access_log: bool,
 }

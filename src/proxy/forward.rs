@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 
 use crate::config::model::Endpoint as Url;
+use crate::policy::action::Forward;
 use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
@@ -42,13 +43,11 @@ pub async fn forward(
     snapshot: &Snapshot,
     record: &mut Record,
     permit: Permit<'_>,
+    to: &Forward,
     outgoing: Box<Outgoing>,
 ) -> Result<Answer, ForwardError> {
     let route = permit.route();
-    let upstream = snapshot
-        .upstreams
-        .get(route.upstream)
-        .ok_or(ForwardError::Unreachable)?;
+    let upstream = snapshot.upstreams.get(to.upstream).ok_or(ForwardError::Unreachable)?;
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
     let Outgoing {
         request,
@@ -65,7 +64,7 @@ pub async fn forward(
         parts: &parts,
         spelling: spelling.as_ref(),
         own_host: !route.headers.keeps_host(&parts.headers),
-        response_timeout: route.response_timeout,
+        response_timeout: to.response_timeout,
         has_body: progress.is_some(),
     };
     let answered = sending.send(body).await;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
+use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
 use crate::policy::hop_by_hop::upgrade_of;
-use crate::policy::judge;
-use crate::policy::verdict::{Allowances, Effect, Verdict};
+use crate::policy::judge::{self, Refused};
+use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::evidence;
 use crate::runtime::request_body::ClientBody;
 use crate::runtime::snapshot::Snapshot;
@@ -18,7 +19,7 @@ use crate::wire::refusal::Refusal;
 use super::connection::Client;
 use super::forward::{self, Outgoing};
 use super::record::Record;
-use super::respond;
+use super::respond::{self, Carried};
 use super::response_body::ResponseBody;
 
 /// A request as it came off the wire.
@@ -49,7 +50,7 @@ pub async fn handle(client: Arc<Client>, arrived: Arrived) -> Response<ResponseB
     });
     let record = Record::begin(&client, snapshot.clone(), &outgoing.request);
     match refusal {
-        Some(refusal) => respond::denial(record, refused_by_guard(refusal), None, &Allowances::new()),
+        Some(refusal) => respond::denial(record, refused_head(refusal), &Carried::default()),
         None => judge_and_answer(&client, &snapshot, record, outgoing).await,
     }
 }
@@ -63,25 +64,43 @@ async fn judge_and_answer(
     // The head is kept whole until the verdict: facts borrow it, and nothing is taken off before it was judged.
     let facts = match facts(client, &record, &outgoing.request) {
         Ok(facts) => facts,
-        Err(denial) => return respond::denial(record, denial, None, &Allowances::new()),
+        Err(denial) => return respond::denial(record, denial, &Carried::default()),
     };
     let case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
         Ok(case) => case,
-        Err(refused) => return respond::denial(record, refused.denial, refused.route, &refused.allowances),
+        Err(refused) => {
+            let Refused {
+                denial,
+                route,
+                allowances,
+            } = *refused;
+            return respond::denial(record, denial, &Carried { route, allowances });
+        }
     };
-    let route = case.route;
+    let (route, pattern) = (case.route, case.pattern);
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
     let verdict = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
     record.judged(route, &verdict);
     let Verdict { allowances, effect, .. } = verdict;
+    let carried = Carried {
+        route: Some(route),
+        allowances,
+    };
     let permit = match effect {
-        Effect::Denial(denial) => return respond::denial(record, denial, Some(route), &allowances),
+        Effect::Denial(denial) => return respond::denial(record, denial, &carried),
         Effect::Permit(permit) => permit,
     };
-    match forward::forward(client, snapshot, &mut record, permit, outgoing).await {
-        Ok(answer) => respond::forwarded(record, answer, route, &allowances),
-        Err(error) => respond::failure(record, error, route, &allowances),
+    match &route.action {
+        Action::Forward(to) => match forward::forward(client, snapshot, &mut record, permit, to, outgoing).await {
+            Ok(answer) => respond::forwarded(record, answer, &carried),
+            Err(error) => respond::failure(record, error, &carried),
+        },
+        Action::Respond(answer) => respond::fixed(record, permit, answer, &carried),
+        Action::Redirect(redirect) => {
+            let target = facts.target(pattern);
+            respond::redirect(record, permit, redirect, &target, &carried)
+        }
     }
 }
 
@@ -98,7 +117,7 @@ fn facts<'r>(client: &Client, record: &Record, request: &'r Request<ClientBody>)
 
 /// What was refused of a head, as the denial that the client is told.
 #[must_use]
-pub fn refused_by_guard(refusal: Refusal) -> Denial {
+pub fn refused_head(refusal: Refusal) -> Denial {
     match refusal {
         Refusal::Malformed(fault) => Denial::malformed(fault.as_str()),
         Refusal::TimedOut => Denial::plain(Code::RequestTimeout, "head_timeout"),

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -22,14 +22,34 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     probe.bind(&address.into())?;
     let bound = probe.local_addr()?.as_socket().unwrap_or(address);
     drop(probe);
-    let share = |_| {
-        let socket = socket(bound)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&bound.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    (0..count).map(share).collect()
+    (0..count).map(|_| share(bound)).collect()
+}
+
+/// Makes `count` sockets of those that somebody else bound: one that waits on its own queue each, as far as they go; the others
+/// share the port, or, where the first owner did not mean it to be shared, a queue.
+///
+/// # Errors
+/// They are no sockets that listen, or there are no descriptors left.
+pub fn adopt(inherited: &[TcpListener], count: usize) -> io::Result<Vec<TcpListener>> {
+    let mut sockets = Vec::with_capacity(count);
+    for socket in inherited {
+        socket.set_nonblocking(true)?;
+        SockRef::from(socket).set_tcp_keepalive(&keepalive())?;
+        sockets.push(socket.try_clone()?);
+    }
+    for socket in inherited.iter().cycle().take(count.saturating_sub(inherited.len())) {
+        let more = share(socket.local_addr()?).or_else(|_| socket.try_clone())?;
+        sockets.push(more);
+    }
+    Ok(sockets)
+}
+
+fn share(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// For connections of either side.
@@ -61,6 +81,20 @@ mod tests {
         let address = sockets.first().unwrap().local_addr().unwrap();
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
         assert_eq!(bind(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn inherited_sockets_are_shared_out_to_any_number_of_workers() {
+        let sockets = bind(([127, 0, 0, 1], 0).into(), 2).unwrap();
+        let address = sockets.first().unwrap().local_addr().unwrap();
+        for workers in 1..4 {
+            let adopted = adopt(&sockets, workers).unwrap();
+            // INVARIANT: none is left out, for connections may wait in its queue.
+            assert_eq!(adopted.len(), workers.max(2));
+            assert!(adopted.iter().all(|socket| socket.local_addr().unwrap() == address));
+        }
+        let unshared = [TcpListener::bind("127.0.0.1:0").unwrap()];
+        assert_eq!(adopt(&unshared, 3).unwrap().len(), 3);
     }
 
     #[test]

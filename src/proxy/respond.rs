@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
+use crate::policy::action::{Fixed, Redirect, Target};
 use crate::policy::denial::{Challenge, Denial, Tells};
 use crate::policy::route::Route;
-use crate::policy::verdict::Allowances;
+use crate::policy::verdict::{Allowances, Permit};
 use crate::wire::Spelling;
 
 use super::failure::ForwardError;
@@ -35,26 +36,26 @@ pub enum AnswerBody {
     Tunnel(Tunnel),
 }
 
+/// What every answer to a request carries, whoever gives it.
+#[derive(Default)]
+pub struct Carried<'a> {
+    /// The route, if one was found.
+    pub route: Option<&'a Route>,
+    /// What is left of the limits that counted the request.
+    pub allowances: Allowances<'a>,
+}
+
 /// Passes the upstream's answer on.
-pub fn forwarded(
-    mut record: Box<Record>,
-    answer: Answer,
-    route: &Route,
-    allowances: &Allowances<'_>,
-) -> Response<ResponseBody> {
+pub fn forwarded(mut record: Box<Record>, answer: Answer, carried: &Carried<'_>) -> Response<ResponseBody> {
     let Answer {
         mut head,
         spelling,
         body,
     } = answer;
-    for name in &route.headers.response_remove {
+    for name in carried.route.iter().flat_map(|route| &route.headers.response_remove) {
         head.headers.remove(name);
     }
-    for (name, value) in &route.headers.response_set {
-        head.headers.insert(name.clone(), value.clone());
-    }
-    announce(&mut head.headers, allowances);
-    identify(&mut head.headers, &record);
+    carried.put_on(&mut head.headers, &record);
     record.answered(head.status);
     let body = match body {
         AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream, spelling),
@@ -63,14 +64,33 @@ pub fn forwarded(
     Response::from_parts(head, body)
 }
 
-/// Refuses the request.
-pub fn denial(
-    mut record: Box<Record>,
-    denial: Denial,
-    route: Option<&Route>,
-    allowances: &Allowances<'_>,
+/// Gives the route's fixed answer.
+pub fn fixed(
+    record: Box<Record>,
+    _permit: Permit<'_>,
+    answer: &Fixed,
+    carried: &Carried<'_>,
 ) -> Response<ResponseBody> {
-    record.denied(&denial, route);
+    own(record, answer.status, answer.headers(), answer.body.clone(), carried)
+}
+
+/// Sends the client elsewhere.
+pub fn redirect(
+    record: Box<Record>,
+    _permit: Permit<'_>,
+    redirect: &Redirect,
+    target: &Target<'_>,
+    carried: &Carried<'_>,
+) -> Response<ResponseBody> {
+    match redirect.headers(target) {
+        Some(headers) => own(record, redirect.status, headers, Bytes::new(), carried),
+        None => denial(record, Denial::malformed("host_missing"), carried),
+    }
+}
+
+/// Refuses the request.
+pub fn denial(mut record: Box<Record>, denial: Denial, carried: &Carried<'_>) -> Response<ResponseBody> {
+    record.denied(&denial, carried.route);
     let mut headers = HeaderMap::with_capacity(8);
     match &denial.tells {
         Tells::Nothing => {}
@@ -84,64 +104,54 @@ pub fn denial(
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let code = denial.code;
-    own(
-        record,
-        code.status(),
-        code.name(),
-        code.description(),
-        headers,
-        route,
-        allowances,
-    )
+    let text = words(&mut headers, &record, code.name(), code.description());
+    own(record, code.status(), headers, text, carried)
 }
 
 /// The request was allowed, and could not be forwarded.
-pub fn failure(
-    mut record: Box<Record>,
-    error: ForwardError,
-    route: &Route,
-    allowances: &Allowances<'_>,
-) -> Response<ResponseBody> {
+pub fn failure(mut record: Box<Record>, error: ForwardError, carried: &Carried<'_>) -> Response<ResponseBody> {
     record.failed(&error);
     let mut headers = HeaderMap::with_capacity(8);
     if error.is_clients() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    own(
-        record,
-        error.status(),
-        error.name(),
-        error.description(),
-        headers,
-        Some(route),
-        allowances,
-    )
+    let text = words(&mut headers, &record, error.name(), error.description());
+    own(record, error.status(), headers, text, carried)
 }
 
-/// An answer of the gateway's own. `code` and `description` are ours and need no escaping; the id is of sound characters.
+/// The body of a refusal or failure. `code` and `description` are ours and need no escaping; the id is of sound characters.
+fn words(headers: &mut HeaderMap, record: &Record, code: &str, description: &str) -> Bytes {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let id = record.request_id.to_str().unwrap_or_default();
+    let text = format!("{{\"error\":\"{code}\",\"error_description\":\"{description}\",\"request_id\":\"{id}\"}}\n");
+    Bytes::from(text)
+}
+
+/// An answer of the gateway's own.
 fn own(
     mut record: Box<Record>,
     status: StatusCode,
-    code: &str,
-    description: &str,
     mut headers: HeaderMap,
-    route: Option<&Route>,
-    allowances: &Allowances<'_>,
+    body: Bytes,
+    carried: &Carried<'_>,
 ) -> Response<ResponseBody> {
-    let id = record.request_id.to_str().unwrap_or_default();
-    let text = format!("{{\"error\":\"{code}\",\"error_description\":\"{description}\",\"request_id\":\"{id}\"}}\n");
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    for (name, value) in route.into_iter().flat_map(|route| &route.headers.response_set) {
-        headers.insert(name.clone(), value.clone());
-    }
-    announce(&mut headers, allowances);
-    identify(&mut headers, &record);
+    carried.put_on(&mut headers, &record);
     record.answered(status);
-    let mut response = Response::new(ResponseBody::own(record, Bytes::from(text)));
+    let mut response = Response::new(ResponseBody::own(record, body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+impl Carried<'_> {
+    fn put_on(&self, headers: &mut HeaderMap, record: &Record) {
+        for (name, value) in self.route.iter().flat_map(|route| &route.headers.response_set) {
+            headers.insert(name.clone(), value.clone());
+        }
+        announce(headers, &self.allowances);
+        identify(headers, record);
+    }
 }
 
 /// RFC 6750 §3. Descriptions and scopes hold no quote and no backslash: ours, or judged at compile time.

@@ -151,6 +151,7 @@ impl Gateway {
                 .map(|counters| &*counters.spec().name)
                 .collect(),
             issuers: snapshot.policy.issuers.iter().map(|issuer| &*issuer.name).collect(),
+            store: snapshot.store.is_some(),
             listeners: snapshot
                 .config
                 .listeners

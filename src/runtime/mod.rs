@@ -12,4 +12,5 @@ pub mod refresh;
 pub mod reload;
 pub mod request_body;
 pub mod snapshot;
+pub mod store;
 pub mod upstream;

@@ -10,6 +10,7 @@ use crate::policy::Policy;
 use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
+use super::store::Store;
 use super::upstream::{Upstream, name_of};
 
 /// A config in force.
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub meters: Meters,
     /// By place in the routes' `upstream`.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What gateways share.
+    pub store: Option<Arc<Store>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
 }
@@ -70,6 +73,11 @@ impl Snapshot {
                 Arc::new(Upstream::new(spec, metrics, workers))
             })
         });
+        let store = compiled.store.map(|spec| {
+            let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
+            same.cloned()
+                .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
+        });
         let routes = config.routes.iter().map(|route| {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)
@@ -79,6 +87,7 @@ impl Snapshot {
             keys: keys.collect(),
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
+            store,
             routes: routes.collect(),
             policy: compiled.policy,
             config,

@@ -43,6 +43,18 @@ impl Clock {
         }
     }
 
+    /// Whatever is waited for has this long at most.
+    pub(super) fn hasten(&mut self, timeout: Duration) {
+        let soon = Instant::now() + timeout;
+        self.due = match self.due {
+            Due::Never => Due::Idle(soon),
+            Due::Idle(due) => Due::Idle(due.min(soon)),
+            Due::Head(due) => Due::Head(due.min(soon)),
+            Due::Linger(due) => Due::Linger(due.min(soon)),
+            Due::Answer(due) => Due::Answer(due.min(soon)),
+        };
+    }
+
     pub(super) fn stop_idle(&mut self) {
         if matches!(self.due, Due::Idle(_)) {
             self.due = Due::Never;

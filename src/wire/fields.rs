@@ -28,8 +28,6 @@ struct Field {
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     list: Vec<Field>,
-    /// Some name stands there twice.
-    repeated: bool,
 }
 
 impl Fields {
@@ -42,32 +40,32 @@ impl Fields {
     /// Heads are bounded far below 4 GiB.
     pub(super) fn push(&mut self, head: &[u8], start: usize, name_len: usize, end: usize) {
         let colon = start + name_len;
-        let value = head.get(colon + 1..end).unwrap_or_default();
-        let blanks = value.iter().take_while(|byte| is_blank(byte)).count();
-        let trailing = value
-            .iter()
-            .skip(blanks)
-            .rev()
-            .take_while(|byte| is_blank(byte))
-            .count();
+        let blank = |at: usize| matches!(head.get(at), Some(b' ' | b'\t'));
+        let (mut value, mut end) = (colon + 1, end);
+        while value < end && blank(value) {
+            value += 1;
+        }
+        while value < end && blank(end - 1) {
+            end -= 1;
+        }
         if self.list.is_empty() {
             self.list.reserve(USUAL_FIELDS);
         }
         self.list.push(Field {
             name: place(start),
             colon: place(colon),
-            value: place(colon + 1 + blanks),
-            end: place(end - trailing),
+            value: place(value),
+            end: place(end),
         });
     }
 
     /// The fields as a map; values share the head's memory. `None`: what passed as sound is not, for the `http` crate.
-    pub(super) fn map(&mut self, head: &Bytes) -> Option<HeaderMap> {
+    pub(super) fn map(&self, head: &Bytes) -> Option<HeaderMap> {
         let mut map = HeaderMap::with_capacity(self.list.len() + ROOM_FOR_MORE);
         for field in &self.list {
             let name = HeaderName::from_bytes(head.get(field.name())?).ok()?;
             let value = HeaderValue::from_maybe_shared(head.slice(index(field.value)..index(field.end))).ok()?;
-            self.repeated |= map.try_append(name, value).ok()?;
+            map.try_append(name, value).ok()?;
         }
         Some(map)
     }
@@ -77,7 +75,6 @@ impl Fields {
         Spelling {
             head,
             fields: self.list,
-            repeated: self.repeated,
         }
     }
 }
@@ -86,10 +83,6 @@ impl Field {
     fn name(self) -> std::ops::Range<usize> {
         index(self.name)..index(self.colon)
     }
-}
-
-const fn is_blank(byte: &u8) -> bool {
-    matches!(byte, b' ' | b'\t')
 }
 
 fn place(at: usize) -> u32 {
@@ -122,45 +115,36 @@ pub(super) fn trailers(section: Vec<u8>) -> HeaderMap {
 pub struct Spelling {
     head: Bytes,
     fields: Vec<Field>,
-    repeated: bool,
 }
 
 /// Finds the spelling of one name after the other, as a map is gone through.
+///
+/// A value that came from the head still lies in the head's memory, so its place tells the very field that it came from: also of
+/// names that were written several times, and none of a value that was put in since.
 pub(super) struct Speller<'s> {
     spelling: Option<&'s Spelling>,
-    last: *const HeaderName,
+    /// The field behind the last one found: the next, as long as nothing was taken out.
     next: usize,
 }
 
 impl<'s> Speller<'s> {
     /// `None`: names are written in lower case.
     pub(super) const fn new(spelling: Option<&'s Spelling>) -> Self {
-        Self {
-            spelling,
-            last: std::ptr::null(),
-            next: 0,
-        }
+        Self { spelling, next: 0 }
     }
 
-    /// `name` as it was written; the n-th time in a row that a map's entry is asked for, as it was written the n-th time.
-    pub(super) fn spell<'n>(&mut self, name: &'n HeaderName) -> &'n [u8]
+    /// The name of `value` as it was written.
+    pub(super) fn spell<'n>(&mut self, name: &'n HeaderName, value: &HeaderValue) -> &'n [u8]
     where
         's: 'n,
     {
         let lower = name.as_str().as_bytes();
-        let Some(spelling) = self.spelling else {
-            return lower;
-        };
-        let again = std::ptr::eq(std::mem::replace(&mut self.last, name), name);
-        let found = if !spelling.repeated {
-            // Maps keep the order of the wire as long as nothing is taken out: the next one is the likely one.
-            spelling.find(lower, self.next).or_else(|| spelling.find(lower, 0))
-        } else if again {
-            spelling.find(lower, self.next)
-        } else {
-            spelling.find(lower, 0)
-        };
-        let Some((place, written)) = found else {
+        let Some((place, written)) = self.spelling.and_then(|spelling| {
+            let place = spelling.place_of(value, self.next)?;
+            let written = spelling.head.get(spelling.fields.get(place)?.name())?;
+            // A value may have been copied to another name.
+            written.eq_ignore_ascii_case(lower).then_some((place, written))
+        }) else {
             return lower;
         };
         self.next = place + 1;
@@ -169,14 +153,19 @@ impl<'s> Speller<'s> {
 }
 
 impl Spelling {
-    /// The first field from place `from` on with this name.
-    fn find(&self, lower: &[u8], from: usize) -> Option<(usize, &[u8])> {
-        let fields = self.fields.get(from..)?;
-        fields.iter().enumerate().find_map(|(place, field)| {
-            let range = field.name();
-            let written = (range.len() == lower.len()).then(|| self.head.get(range))??;
-            written.eq_ignore_ascii_case(lower).then_some((from + place, written))
-        })
+    /// The place of the field that `value` came from; probably `likely`.
+    fn place_of(&self, value: &HeaderValue, likely: usize) -> Option<usize> {
+        let offset = value
+            .as_bytes()
+            .as_ptr()
+            .addr()
+            .checked_sub(self.head.as_ptr().addr())?;
+        let offset = u32::try_from(offset).ok()?;
+        let is_it = |field: &Field| field.value == offset;
+        if self.fields.get(likely).is_some_and(is_it) {
+            return Some(likely);
+        }
+        self.fields.iter().position(is_it)
     }
 }
 
@@ -201,7 +190,7 @@ mod tests {
         let mut speller = Speller::new(Some(spelling));
         map.iter()
             .map(|(name, value)| {
-                let name = String::from_utf8_lossy(speller.spell(name)).into_owned();
+                let name = String::from_utf8_lossy(speller.spell(name, value)).into_owned();
                 format!("{name}: {}", value.to_str().unwrap())
             })
             .collect()

@@ -176,7 +176,7 @@ pub(super) fn fields(
     let mut speller = Speller::new(spelling);
     for (name, value) in headers {
         if !skips(name) {
-            field(text, speller.spell(name), value.as_bytes());
+            field(text, speller.spell(name, value), value.as_bytes());
         }
     }
 }

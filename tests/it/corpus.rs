@@ -44,14 +44,24 @@ async fn agree(name: &str) {
         let by_explain = outside::explain(&setup, &corpus, case).await;
         let by_wire = outside::send(&gateway, &corpus, case).await;
         for (way, outcome) in [
-            ("library", by_library),
-            ("explain", by_explain.verdict),
-            ("wire", by_wire.verdict),
+            ("library", &by_library),
+            ("explain", &by_explain.verdict),
+            ("wire", &by_wire.verdict),
         ] {
             wrong.extend(
-                case.differences(&outcome)
+                case.differences(outcome)
                     .map(|text| format!("{}, by {way}: {text}", case.name)),
             );
+        }
+        for (way, said) in [("explain", &by_explain), ("wire", &by_wire)] {
+            let answer = case.unlike(said.answer.as_ref());
+            let target = case
+                .target
+                .as_ref()
+                .filter(|target| said.target.as_ref() != Some(target));
+            let target = target.map(|target| format!("{target:?} instead of {:?}", said.target));
+            let all = answer.into_iter().chain(target);
+            wrong.extend(all.map(|text| format!("{}, by {way}: {text}", case.name)));
         }
         for (way, head) in [("explain", &by_explain.head), ("wire", &by_wire.head)] {
             wrong.extend(
@@ -105,4 +115,5 @@ files! {
     three_ways_agree_on_addresses: "addresses",
     three_ways_agree_on_headers: "headers",
     three_ways_agree_on_issuers_out_of_reach: "unavailable",
+    three_ways_agree_on_fixed_answers_and_redirects: "answers",
 }

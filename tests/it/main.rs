@@ -19,6 +19,8 @@ mod logs_and_metrics;
 mod reload;
 mod request_headers;
 mod response_headers;
+mod store;
 mod streams;
+mod takeover;
 mod tokens;
 mod upgrades;

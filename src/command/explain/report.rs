@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
 use crate::policy::denial::Denial;
@@ -36,6 +37,8 @@ pub(super) struct Report {
     pub(super) requirements: Vec<Required>,
     pub(super) limits: Vec<LimitSaid>,
     pub(super) upstream: Option<Sent>,
+    /// What the gateway would answer by itself.
+    pub(super) answer: Option<Answered>,
 }
 
 /// The verdict.
@@ -164,6 +167,29 @@ pub(super) struct Sent {
     pub(super) headers: Vec<(String, String)>,
 }
 
+/// An answer that the gateway would give by itself.
+#[derive(Debug, Serialize)]
+pub(super) struct Answered {
+    pub(super) status: u16,
+    /// Name and value of what makes the answer what it is.
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Option<String>,
+}
+
+impl Answered {
+    pub(super) fn new(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+        Self {
+            status: status.as_u16(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
+                .collect(),
+            body: (!body.is_empty()).then(|| text(body)),
+        }
+    }
+}
+
 impl Report {
     /// Nothing is known yet.
     pub(super) fn new(listener: &str, client: IpAddr) -> Self {
@@ -185,6 +211,7 @@ impl Report {
             requirements: Vec::new(),
             limits: Vec::new(),
             upstream: None,
+            answer: None,
         }
     }
 

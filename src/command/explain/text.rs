@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::demo::Paint;
 
-use super::report::{Decision, LimitSaid, Outcome, Report, Required, Sent, Step};
+use super::report::{Answered, Decision, LimitSaid, Outcome, Report, Required, Sent, Step};
 
 /// The whole text.
 pub(super) fn of(report: &Report, paint: Paint) -> String {
@@ -32,6 +32,10 @@ pub(super) fn of(report: &Report, paint: Paint) -> String {
     section(
         "upstream",
         report.upstream.iter().flat_map(|sent| head(sent, paint)).collect(),
+    );
+    section(
+        "answer",
+        report.answer.iter().flat_map(|given| answer(given, paint)).collect(),
     );
     text
 }
@@ -105,5 +109,13 @@ fn head(sent: &Sent, paint: Paint) -> Vec<String> {
     ];
     let headers = sent.headers.iter();
     lines.extend(headers.map(|(name, value)| format!("{} {value}", paint.faint(&format!("{name}:")))));
+    lines
+}
+
+fn answer(answer: &Answered, paint: Paint) -> Vec<String> {
+    let mut lines = vec![answer.status.to_string()];
+    let headers = answer.headers.iter();
+    lines.extend(headers.map(|(name, value)| format!("{} {value}", paint.faint(&format!("{name}:")))));
+    lines.extend(answer.body.iter().flat_map(|body| body.lines()).map(str::to_owned));
     lines
 }

@@ -9,6 +9,7 @@ use http::{HeaderValue, Version};
 use crate::compile::Compiled;
 use crate::config::model::{Config, HeaderCase, Listener};
 use crate::policy::Policy;
+use crate::policy::action::{Action, Forward, Target};
 use crate::policy::authz::Requirement;
 use crate::policy::credential::Credential;
 use crate::policy::facts::{Facts, Now};
@@ -25,7 +26,7 @@ use crate::policy::verdict::{Effect, Permit};
 use crate::runtime::upstream::{authority_of, name_of};
 
 use super::evidence::{Keys, Missing};
-use super::report::{Decision, LimitSaid, NearMiss, Outcome, Report, Required, Sent, Step, Who};
+use super::report::{Answered, Decision, LimitSaid, NearMiss, Outcome, Report, Required, Sent, Step, Who};
 use super::request::{Request, Written};
 use super::secrecy::Secrecy;
 
@@ -144,11 +145,7 @@ impl Gateway<'_> {
         });
         match verdict.effect {
             Effect::Denial(denial) => report.denied(&denial),
-            Effect::Permit(permit) => {
-                report.upstream = self.head(request, facts, &permit);
-                report.decision = Decision::Allow;
-                report
-            }
+            Effect::Permit(permit) => self.act(report, request, facts, pattern, &permit),
         }
     }
 
@@ -206,11 +203,37 @@ impl Gateway<'_> {
         misses.collect()
     }
 
+    /// What is then done.
+    fn act(
+        &self,
+        mut report: Report,
+        request: &Request,
+        facts: &Facts<'_>,
+        pattern: &Pattern,
+        permit: &Permit<'_>,
+    ) -> Report {
+        match &permit.route().action {
+            Action::Forward(to) => report.upstream = self.head(request, facts, permit, to),
+            Action::Respond(fixed) => report.answer = Some(Answered::new(fixed.status, &fixed.headers(), &fixed.body)),
+            Action::Redirect(redirect) => {
+                let target = Target {
+                    // A bare path has none to be told of.
+                    host: Some(facts.host.as_deref().unwrap_or("(host)")),
+                    ..facts.target(pattern)
+                };
+                let headers = redirect.headers(&target).unwrap_or_default();
+                report.answer = Some(Answered::new(redirect.status, &headers, &[]));
+            }
+        }
+        report.decision = Decision::Allow;
+        report
+    }
+
     /// The head as the upstream would get it, made by the same rules.
-    fn head(&self, request: &Request, facts: &Facts<'_>, permit: &Permit<'_>) -> Option<Sent> {
+    fn head(&self, request: &Request, facts: &Facts<'_>, permit: &Permit<'_>, to: &Forward) -> Option<Sent> {
         let policy: &Policy = &self.compiled.policy;
         let route = permit.route();
-        let upstream = self.compiled.upstreams.get(route.upstream)?;
+        let upstream = self.compiled.upstreams.get(to.upstream)?;
         let endpoint = upstream.config.urls.first()?;
         let new_id = HeaderValue::from_static("(a new one for each request)");
         let own_id = request_id::of_client(policy.headers.request_id.as_ref(), &request.headers);

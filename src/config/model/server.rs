@@ -20,6 +20,8 @@ pub struct Server {
     pub header_case: HeaderCase,
     /// Overrides written by `gateway mode`, beside the config.
     pub overrides_file: PathBuf,
+    /// Where `gateway run --takeover` finds the gateway that runs.
+    pub takeover_socket: PathBuf,
     /// `false`: in every chain `jwt` becomes `internal`.
     pub use_jwt_auth: bool,
 }

@@ -27,6 +27,11 @@ pub(super) fn server(t: &mut Cursor<'_, '_>) -> Server {
             let file = t.key("overrides_file", default, v::path);
             t.reader.folder.join(file)
         },
+        takeover_socket: {
+            let default = PathBuf::from("gateway.takeover.sock");
+            let socket = t.key("takeover_socket", default, v::path);
+            t.reader.folder.join(socket)
+        },
         use_jwt_auth: t.key("use_jwt_auth", true, v::boolean),
     }
 }

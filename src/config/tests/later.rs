@@ -24,7 +24,6 @@ fn the_whole_reference_parses_and_only_what_comes_later_is_refused() {
         [
             "api_keys.remote",
             "cors.app",
-            "redis",
             "revocation",
             "routes.chat.canary",
             "routes.chat.cors",
@@ -124,8 +123,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "certificates = [{ cert = 'a', key = 'b' }]",
         ),
         ("listeners.public.client_auth", "client_auth = { ca = 'a' }"),
-        ("routes.chat.respond", "respond = { body = 'ok' }"),
-        ("routes.chat.redirect", "redirect = { to = 'https://{host}{uri}' }"),
     ] {
         let place = if key.starts_with("listeners") {
             "name = \"public\""

@@ -96,9 +96,11 @@ families! {
     upstream_in_flight: IntGaugeVec = gauge("gateway_upstream_in_flight", ["upstream"]),
         "Requests that an upstream is at.";
     dependency_up: IntGaugeVec = gauge("gateway_dependency_up", ["dependency"]),
-        "1 until an issuer is known not to answer.";
+        "1 until what the gateway asks is known not to answer.";
     dependency_duration: HistogramVec = histogram("gateway_dependency_duration_seconds", ["dependency"], WAITING),
-        "Time that an issuer took to answer.";
+        "Time that what the gateway asks took to answer.";
+    store_errors: IntCounterVec = counter("gateway_store_errors_total", ["store"]),
+        "Questions that the shared store did not answer.";
     untrusted_forwarding: IntCounterVec = counter("gateway_untrusted_forwarding_total", ["listener"]),
         "Requests whose forwarding headers came from no trusted proxy and were removed.";
     connections: IntGaugeVec = gauge("gateway_connections", ["listener"]),

@@ -218,15 +218,20 @@ fn what_a_reload_removed_is_no_longer_shown() {
         let _ = (metrics.upstream(name, &endpoints), metrics.limit(name));
         let _ = (metrics.issuer(name), metrics.listener(name));
     }
+    let _ = metrics.store();
     metrics.retain(&Configured {
         routes: vec!["kept"],
         upstreams: vec![("kept", &endpoints[..1])],
         limits: vec!["kept"],
         issuers: vec!["kept"],
         listeners: vec!["kept"],
+        store: false,
     });
     let text = text(&metrics);
-    assert!(!text.contains("\"gone\"") && !text.contains("http://b:1"), "{text}");
+    assert!(
+        !text.contains("\"gone\"") && !text.contains("\"redis\"") && !text.contains("http://b:1"),
+        "{text}"
+    );
     for series in [
         "gateway_requests_total{method=\"GET\",route=\"kept\",status=\"200\"} 1",
         "gateway_requests_total{method=\"GET\",route=\"-\",status=\"404\"} 0",

@@ -43,6 +43,10 @@ const MAX_AHEAD: usize = 16 * 1024;
 /// The rest of a body that nobody wants is read and dropped up to this many bytes, so that the connection can go on.
 const MAX_DISCARD: u64 = 64 * 1024;
 
+/// How long a connection that was made just before a drain may take to send its first byte. Its client was told that it is
+/// connected, and is about to ask.
+const FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
+
 /// What a client may send, and how long it may take. Sizes above the room's `MAX_…` count as those.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -90,6 +94,8 @@ pub struct Downstream {
     held: BytesMut,
     flow: Flow,
     end_of_input: bool,
+    /// A head has come.
+    used: bool,
     clock: Clock,
     asked: Asked,
     outbox: Outbox,
@@ -136,6 +142,7 @@ impl Downstream {
             held: BytesMut::new(),
             flow: Flow::Few,
             end_of_input: false,
+            used: false,
             clock: Clock::new(Due::Head(Instant::now() + limits.header_timeout)),
             asked: Asked::default(),
             outbox: Outbox::default(),
@@ -145,7 +152,8 @@ impl Downstream {
         }
     }
 
-    /// The next request; `None`: there is none, the connection is to be closed. When `draining`, only one of which a byte has come.
+    /// The next request; `None`: there is none, the connection is to be closed. When `draining`, only one of which a byte has come,
+    /// or the first of a connection that was only just made, if it comes soon.
     pub fn poll_arrival(&mut self, cx: &mut Context<'_>, draining: bool) -> Poll<Option<Arrival>> {
         loop {
             if let Phase::Body(_) = self.phase
@@ -203,6 +211,7 @@ impl Downstream {
             return self.refuse(Refusal::Malformed(Fault::RequestLine));
         };
         self.clock.due = Due::Never;
+        self.used = true;
         self.asked = Asked {
             http11: request.version() == Version::HTTP_11,
             head: *request.method() == Method::HEAD,
@@ -250,8 +259,10 @@ impl Downstream {
         let begun = matches!(&self.phase, Phase::Head(judge) if judge.begun(self.held.len()));
         if begun {
             self.clock.start_head(self.limits.header_timeout);
-        } else if draining {
+        } else if draining && self.used {
             return Poll::Ready(None);
+        } else if draining {
+            self.clock.hasten(FIRST_BYTE_TIME);
         } else {
             self.clock.start_idle(self.limits.idle_timeout);
         }

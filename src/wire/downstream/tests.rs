@@ -444,8 +444,30 @@ async fn draining_ends_an_idle_connection_and_lets_a_head_that_has_begun_finish(
     rig.arrives();
     assert_eq!(rig.answers(""), After::Close);
 
-    let (mut rig, _client) = Rig::open();
+    let (mut rig, mut client) = Rig::open();
+    client.write_all(GET.as_bytes()).await.unwrap();
+    rig.arrives();
+    rig.answers("");
+    rig.waits();
     rig.draining = true;
+    rig.ends();
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_still_answers_the_first_request_of_a_connection_that_was_just_made() {
+    let (mut rig, mut client) = Rig::open();
+    rig.waits();
+    rig.draining = true;
+    rig.waits();
+    client.write_all(GET.as_bytes()).await.unwrap();
+    rig.arrives();
+    assert_eq!(rig.answers(""), After::Close);
+
+    let (mut rig, _silent) = Rig::open();
+    rig.waits();
+    rig.draining = true;
+    rig.waits();
+    advance(FIRST_BYTE_TIME).await;
     rig.ends();
 }
 

@@ -108,6 +108,20 @@ pub struct Case {
     /// Headers that it does not get.
     #[serde(default)]
     pub lacks: Vec<String>,
+    /// What the gateway answers by itself: a status, then `Name: value` of headers, or `Name` for none of that name.
+    #[serde(default)]
+    pub answers: Vec<String>,
+    /// The target that the upstream gets.
+    pub target: Option<String>,
+}
+
+/// An answer of the gateway's own.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: u64,
+    /// Names in lower case, and values.
+    pub headers: Head,
 }
 
 /// A head as the upstream gets it: name and value.
@@ -296,6 +310,33 @@ impl Case {
             }
         }
         wrong.into_iter()
+    }
+
+    /// What the case says of the gateway's own answer, and is not so.
+    pub fn unlike(&self, answer: Option<&Answer>) -> Vec<String> {
+        let Some((status, lines)) = self.answers.split_first() else {
+            return Vec::new();
+        };
+        let Some(answer) = answer else {
+            return vec!["the gateway does not answer by itself".to_owned()];
+        };
+        let named = |name: &str| -> Vec<&str> {
+            let headers = answer.headers.iter();
+            let named = headers.filter(|(own, _)| own.eq_ignore_ascii_case(name));
+            named.map(|(_, value)| value.as_str()).collect()
+        };
+        let holds = |line: &&String| match line.split_once(": ") {
+            Some((name, value)) => named(name) == [value],
+            None => named(line).is_empty(),
+        };
+        let mut wrong: Vec<String> = lines.iter().filter(|line| !holds(line)).cloned().collect();
+        if *status != answer.status.to_string() {
+            wrong.push(status.clone());
+        }
+        wrong
+            .iter()
+            .map(|line| format!("{line:?} is not so: {answer:?}"))
+            .collect()
     }
 
     /// Headers that the upstream got and should not have got, or the other way round.

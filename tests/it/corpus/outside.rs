@@ -7,8 +7,8 @@ use serde_json::Value;
 use tokio::net::TcpSocket;
 
 use super::Verdict;
-use super::case::{Case, Corpus, Head};
-use crate::harness::{Client, Gateway, Setup, soon};
+use super::case::{Answer, Case, Corpus, Head};
+use crate::harness::{Client, Gateway, Received, Setup, soon};
 
 /// What a way said.
 pub struct Said {
@@ -16,6 +16,10 @@ pub struct Said {
     pub verdict: Verdict,
     /// The head that the upstream gets.
     pub head: Option<Head>,
+    /// The target that it gets.
+    pub target: Option<String>,
+    /// The gateway's own answer.
+    pub answer: Option<Answer>,
 }
 
 /// Asks `gateway explain`.
@@ -61,16 +65,21 @@ pub async fn explain(setup: &Setup, corpus: &Corpus, case: &Case) -> Said {
         verdict.error = Some("auth_unavailable".to_owned());
         verdict.detail = Some("keys_unavailable".to_owned());
     }
-    let head = report["upstream"]["headers"].as_array().map(|headers| {
-        let line = |line: &Value| {
-            (
-                line[0].as_str().unwrap().to_owned(),
-                line[1].as_str().unwrap().to_owned(),
-            )
-        };
-        headers.iter().map(line).collect()
-    });
-    Said { verdict, head }
+    let lines = |headers: &Value| -> Option<Head> {
+        let text = |text: &Value| text.as_str().unwrap().to_owned();
+        let headers = headers.as_array()?.iter();
+        Some(headers.map(|line| (text(&line[0]), text(&line[1]))).collect())
+    };
+    let answer = &report["answer"];
+    Said {
+        verdict,
+        head: lines(&report["upstream"]["headers"]),
+        target: Verdict::text(&report["upstream"], "target"),
+        answer: lines(&answer["headers"]).map(|headers| Answer {
+            status: answer["status"].as_u64().unwrap(),
+            headers,
+        }),
+    }
 }
 
 /// Credentials are never echoed (r12).
@@ -101,18 +110,21 @@ pub async fn send(gateway: &Gateway, corpus: &Corpus, case: &Case) -> Said {
     let text = |name| Verdict::text(&line, name);
     let refused = line["decision"] == "deny";
     let answered = u64::from(head.status());
+    let forwarded = !refused && case.answers.is_empty();
     assert_eq!(
         corpus.upstream.count() - before,
-        usize::from(!refused),
+        usize::from(forwarded),
         "{}: reached the upstream",
         case.name
     );
-    assert_eq!(refused, answered != 200, "{}: {line}", case.name);
-    let received = (!refused).then(|| {
-        let headers = corpus.upstream.last().headers.into_iter();
-        let shown = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
-        headers.map(|(name, value)| (name, shown(value))).collect()
-    });
+    assert!(!forwarded || answered == 200, "{}: {line}", case.name);
+    let received = forwarded.then(|| corpus.upstream.last());
+    let shown = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let lines = |received: &Received| {
+        let headers = received.headers.iter();
+        headers.map(|(name, value)| (name.clone(), shown(value))).collect()
+    };
+    let target = |received: &Received| received.line.split(' ').nth(1).unwrap().to_owned();
     Said {
         verdict: Verdict {
             status: if refused { answered } else { 0 },
@@ -123,7 +135,12 @@ pub async fn send(gateway: &Gateway, corpus: &Corpus, case: &Case) -> Said {
             user: text("user_id"),
             acting_for: text("acting_for"),
         },
-        head: received,
+        head: received.as_ref().map(lines),
+        target: received.as_ref().map(target),
+        answer: Some(Answer {
+            status: answered,
+            headers: head.headers,
+        }),
     }
 }
 

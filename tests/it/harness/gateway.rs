@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const SERVER: &str = "[server]\nworkers = 1\n";
 
 /// A gateway that is not started yet.
 pub struct Setup {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     config: String,
     environment: Vec<(String, String)>,
 }
@@ -97,53 +97,55 @@ impl Setup {
 
     /// Starts it, and waits until it listens: it may not be ready yet.
     pub async fn begin(self) -> Gateway {
-        let mut child = self.command(&["run"]).spawn().expect("it starts");
-        let log = Arc::new(Log::default());
-        tokio::spawn(read(child.stdout.take().unwrap(), log.clone(), |log| &log.stdout));
-        tokio::spawn(read(child.stderr.take().unwrap(), log.clone(), |log| &log.stderr));
-        let child = Mutex::new(child);
-        let admin = eventually("\"admin listening\" in the log", async || {
-            let admin = log.events("admin listening").into_iter().next();
-            if admin.is_none() && child.lock().try_wait().unwrap().is_some() {
-                panic!(
-                    "it ended: {}{}",
-                    log.stderr.lock().join("\n"),
-                    log.stdout.lock().join("\n")
-                );
-            }
-            admin
-        })
-        .await;
-        let address_of = |line: &Value| line["address"].as_str().unwrap().parse().unwrap();
-        let named = |line: &Value| (line["listener"].as_str().unwrap().to_owned(), address_of(line));
-        let listeners: BTreeMap<String, SocketAddr> = log.events("listening").iter().map(named).collect();
-        Gateway {
-            address: *listeners.values().next().expect("a listener"),
-            listeners,
-            admin: address_of(&admin),
-            folder: self.folder,
-            child: child.into_inner(),
-            log,
-        }
+        let command = self.command(&["run"]);
+        Gateway::spawn(command, self.folder).await
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let path = self.folder.path().join("gateway.toml");
-        std::fs::write(&path, self.config()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    /// Starts it with this socket as the service manager's only one, under this name (sd_listen_fds(3)).
+    pub async fn start_inheriting(self, socket: std::net::TcpListener, name: &str) -> Gateway {
+        let gateway = self.command(&["run"]);
+        let gateway = gateway.as_std();
+        let mut command = Command::new("/bin/sh");
+        // Descriptors for the child begin at 3, and it must be told its own process id.
         command
-            .arg("--config")
-            .arg(path)
-            .args(arguments)
+            .arg("-c")
+            .arg("export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" \"$@\" 3<&0 0</dev/null")
+            .arg(gateway.get_program())
+            .args(gateway.get_args())
             .env_clear()
+            .env("LISTEN_FDNAMES", name)
             .envs(self.environment.iter().cloned())
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null())
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        let gateway = Gateway::spawn(command, self.folder).await;
+        gateway.is_ready().await;
+        gateway
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        std::fs::write(self.folder.path().join("gateway.toml"), self.config()).unwrap();
+        let mut command = command(self.folder.path(), arguments);
+        command.envs(self.environment.iter().cloned());
         command
     }
+}
+
+/// The built binary with the config in this folder, and an empty environment.
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command
+        .arg("--config")
+        .arg(folder.join("gateway.toml"))
+        .args(arguments)
+        .env_clear()
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
 }
 
 #[derive(Default)]
@@ -183,7 +185,7 @@ pub struct Gateway {
     pub admin: SocketAddr,
     /// By name.
     pub listeners: BTreeMap<String, SocketAddr>,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     child: Child,
     log: Arc<Log>,
 }
@@ -193,10 +195,48 @@ impl Gateway {
     /// named `public` on a free loopback port. `log.level` must let `info` through, in JSON, for it tells the ports.
     pub fn with(config: &str) -> Setup {
         Setup {
-            folder: TempDir::new().unwrap(),
+            folder: Arc::new(TempDir::new().unwrap()),
             config: config.to_owned(),
             environment: Vec::new(),
         }
+    }
+
+    async fn spawn(mut command: Command, folder: Arc<TempDir>) -> Self {
+        let mut child = command.spawn().expect("it starts");
+        let log = Arc::new(Log::default());
+        tokio::spawn(read(child.stdout.take().unwrap(), log.clone(), |log| &log.stdout));
+        tokio::spawn(read(child.stderr.take().unwrap(), log.clone(), |log| &log.stderr));
+        let child = Mutex::new(child);
+        let admin = eventually("\"admin listening\" in the log", async || {
+            let admin = log.events("admin listening").into_iter().next();
+            if admin.is_none() && child.lock().try_wait().unwrap().is_some() {
+                panic!(
+                    "it ended: {}{}",
+                    log.stderr.lock().join("\n"),
+                    log.stdout.lock().join("\n")
+                );
+            }
+            admin
+        })
+        .await;
+        let address_of = |line: &Value| line["address"].as_str().unwrap().parse().unwrap();
+        let named = |line: &Value| (line["listener"].as_str().unwrap().to_owned(), address_of(line));
+        let listeners: BTreeMap<String, SocketAddr> = log.events("listening").iter().map(named).collect();
+        Self {
+            address: *listeners.values().next().expect("a listener"),
+            listeners,
+            admin: address_of(&admin),
+            folder,
+            child: child.into_inner(),
+            log,
+        }
+    }
+
+    /// Starts another with the same config, which takes over from this one, and waits until it is ready.
+    pub async fn successor(&self) -> Self {
+        let gateway = Self::spawn(self.command(&["run", "--takeover"]), self.folder.clone()).await;
+        gateway.event("took over").await;
+        gateway
     }
 
     /// Sends a request on a connection of its own.
@@ -315,15 +355,13 @@ impl Gateway {
 
     /// Runs a command to its end, against this gateway's config.
     pub async fn run(&self, arguments: &[&str]) -> Output {
-        let command = Command::new(env!("CARGO_BIN_EXE_gateway"))
-            .arg("--config")
-            .arg(self.path("gateway.toml"))
-            .args(arguments)
-            .env_clear()
-            .current_dir(self.folder.path())
-            .kill_on_drop(true)
-            .output();
-        soon("the command ends", command).await.expect("it starts")
+        soon("the command ends", self.command(arguments).output())
+            .await
+            .expect("it starts")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        command(self.folder.path(), arguments)
     }
 
     /// Sends a signal: `TERM`, `INT`, `HUP`.

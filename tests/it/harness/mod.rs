@@ -6,6 +6,7 @@
 mod client;
 mod gateway;
 mod issuer;
+mod redis;
 mod upstream;
 
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, Request, Response, refused};
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
+pub use redis::Redis;
 pub use upstream::{Conversation, Gate, Received, Upstream};
 
 /// How long anything may take before the test has failed. Far above what it takes, for the machine may be busy.

@@ -181,7 +181,7 @@ fn makes_the_identity_of_the_claims() {
         (NOW + 3600, Some(NOW - 10), Some(NOW - 10))
     );
     assert_eq!(verified.jti.as_deref(), Some("t-1"));
-    assert_eq!(verified.audiences, ["api".into()]);
+    assert_eq!(verified.audiences, [Box::<str>::from("api")]);
     let kept: Vec<_> = verified
         .kept_claims
         .iter()

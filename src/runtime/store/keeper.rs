@@ -1,0 +1,92 @@
+//! Keeps the store connected: the only one who waits for a store that is away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{Kept, Link, StoreError};
+
+/// Between two looks at a store that nobody complained about.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Before the first attempt to connect again; doubled with each that fails.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between attempts at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Starts a thread that keeps `kept` connected until `ended`.
+pub(super) fn start(kept: Arc<Kept>, ended: oneshot::Receiver<()>) {
+    let watched = kept.clone();
+    let started = std::thread::Builder::new().name("redis".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(async {
+                tokio::select! {
+                    () = keep(&watched) => {}
+                    _dropped = ended => {}
+                }
+            }),
+            Err(error) => watched.is_away(&StoreError::Broken(error.to_string())),
+        }
+        watched.link.store(None);
+    });
+    if let Err(error) = started {
+        kept.is_away(&StoreError::Broken(error.to_string()));
+    }
+}
+
+async fn keep(kept: &Kept) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let reason = match Link::open(&kept.spec.servers).await {
+            Ok(link) => {
+                pause = FIRST_PAUSE;
+                watch(kept, &link).await
+            }
+            Err(error) => error,
+        };
+        kept.is_away(&reason);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Lets requests use the connection for as long as it answers; then, why it does not.
+async fn watch(kept: &Kept, link: &Link) -> StoreError {
+    loop {
+        if let Err(error) = link.ping(kept.spec.timeout).await {
+            return error;
+        }
+        kept.is_up(link);
+        tokio::select! {
+            () = kept.suspected.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+impl Kept {
+    fn is_up(&self, link: &Link) {
+        self.metrics.up.set(1);
+        if self.link.load().is_none() {
+            self.link.store(Some(Arc::new(link.clone())));
+        }
+        if !self.error.load().is_empty() {
+            self.error.store(Arc::default());
+            tracing::info!("Redis connected");
+        }
+    }
+
+    fn is_away(&self, reason: &StoreError) {
+        self.link.store(None);
+        self.metrics.up.set(0);
+        let reason = reason.to_string();
+        // Said once for each reason, not at each attempt.
+        if *self.error.load_full() != reason {
+            tracing::warn!(reason = %reason, "Redis unavailable");
+            self.error.store(Arc::new(reason));
+        }
+    }
+}
