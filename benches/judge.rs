@@ -37,7 +37,7 @@ use gateway::policy::facts::{Facts, Now};
 use gateway::policy::headers::{Hop, address_value};
 use gateway::policy::identity::AuthMethod;
 use gateway::policy::judge::{self, Evidence};
-use gateway::policy::limit::{BucketKey, LimitId, Meter};
+use gateway::policy::limit::{Ask, BucketKey, Meter};
 use gateway::policy::verdict::{Effect, Verdict};
 use gateway::runtime::clock::Clock;
 use gateway::runtime::evidence;
@@ -318,7 +318,7 @@ impl World {
         let Snapshot { policy, meters, .. } = &self.snapshot;
         let case = judge::open(policy, &facts, meters).map_err(|refused| refused.denial.code)?;
         let evidence = at_once(evidence::gather(&self.metrics, &self.snapshot, &facts, &case));
-        Ok(judge::decide(policy, &facts, case, &evidence, meters))
+        Ok(judge::decide(policy, &facts, case, &evidence, meters).alone(meters, self.now.monotonic_ns))
     }
 
     fn allow(&self, count: &mut Count, path: &'static str, credential: &[(&'static str, &str)]) {
@@ -351,7 +351,8 @@ impl World {
             };
             let digest = SecretDigest::of(token.as_bytes()).half();
             let verified = parse(token).and_then(|parsed| verify(&parsed, rules, &self.keys, digest));
-            judge::decide(policy, &facts, case, &Evidence::Token(verified.map(Arc::new)), meters)
+            let evidence = Evidence::Token(verified.map(Arc::new));
+            judge::decide(policy, &facts, case, &evidence, meters).alone(meters, self.now.monotonic_ns)
         });
         assert!(matches!(verdict.effect, Effect::Permit(_)));
     }
@@ -386,17 +387,20 @@ impl World {
     }
 
     fn charge(&self, count: &mut Count) {
-        let (limit, key) = (LimitId(0), BucketKey(7));
-        let plan = &self
+        let limited = self
             .snapshot
             .policy
             .routes
             .iter()
-            .find_map(|route| route.caller_limits.first())
-            .unwrap()
-            .plan;
+            .find_map(|route| route.caller_limits.first());
+        let limit = limited.unwrap();
+        let ask = Ask {
+            limit,
+            plan: &limit.plan,
+            key: BucketKey(7),
+        };
         let meters = &self.snapshot.meters;
-        let charged = count.of(|| meters.charge(limit, key, &plan.quota, self.now.monotonic_ns));
+        let charged = count.of(|| meters.admit(&[ask], self.now.monotonic_ns));
         assert!(charged.is_ok());
     }
 

@@ -118,8 +118,12 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes
 }
 
 fn metrics(gateway: &Gateway) -> Vec<u8> {
-    for keys in &gateway.snapshot().keys {
+    let snapshot = gateway.snapshot();
+    for keys in &snapshot.keys {
         keys.measure();
+    }
+    for counters in &snapshot.meters.0 {
+        counters.measure();
     }
     gateway.metrics.text()
 }

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::demo::Paint;
+use crate::policy::limit::DryMeter;
 use crate::runtime::clock::Clock;
 
 use super::{compiled, exit, failed};
@@ -79,6 +80,7 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         listener,
         place,
         now: Clock::start().now(),
+        meter: DryMeter::default(),
     };
     let read = header_lines(&options.headers).and_then(|lines| {
         let written = Written::new(&options.method, &options.url, lines)?;

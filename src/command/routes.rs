@@ -172,7 +172,7 @@ fn required((methods, requirement): &(Methods, Requirement)) -> Required {
 fn limit_row(limit: &Limit) -> LimitRow {
     LimitRow {
         name: limit.name.to_string(),
-        rate: limit.plan.quota.to_string(),
+        rate: limit.plan.measure.to_string(),
         by: limit.by.to_string(),
     }
 }

@@ -3,50 +3,105 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::model::{self, Config, Rate, TierRate};
+use crate::config::Problems;
+use crate::config::model::{self, Config, LimitAlgorithm, LimitStore, LimitUnit, Rate, TierRate};
 use crate::policy::judge::AuthFailures;
-use crate::policy::limit::{By, Limit, LimitId, Plan, Quota};
+use crate::policy::limit::{By, Limit, LimitId, Measure, Plan, Quota, Unit};
 
-use super::{LimitSpec, header_name};
+use super::{Counting, LimitSpec, header_name};
 
 /// The name of the limit that `[auth_failures]` makes, in labels and logs.
 const AUTH_FAILURES: &str = "auth_failures";
 
 /// Every limit, in the order of their names, and by name.
-pub(super) fn limits(config: &Config) -> (Vec<LimitSpec>, BTreeMap<String, Arc<Limit>>) {
+pub(super) fn limits(config: &Config, problems: &mut Problems) -> (Vec<LimitSpec>, BTreeMap<String, Arc<Limit>>) {
     let mut specs = Vec::new();
     let mut limits = BTreeMap::new();
     for (name, limit) in &config.limits {
-        // The reader accepts a limit without a rate only with `concurrent`, which is refused until it is built.
-        let Some(rate) = limit.rate else { continue };
+        refuse_what_does_not_fit(name, limit, problems);
+        let Some((counting, measure)) = counting(limit) else {
+            continue;
+        };
         let id = LimitId(specs.len());
         specs.push(LimitSpec {
             name: Arc::from(name.as_str()),
             max_keys: limit.max_keys,
-            meaning: format!(
-                "{rate:?} {:?} {:?} {:?} {}",
-                limit.burst, limit.by, limit.algorithm, limit.ipv6_prefix
-            ),
+            counting,
+            meaning: format!("{measure:?} {:?} {:?} {}", limit.by, limit.unit, limit.ipv6_prefix),
         });
-        limits.insert(name.clone(), Arc::new(compiled(name, limit, rate, id)));
+        limits.insert(name.clone(), Arc::new(compiled(name, limit, measure, id)));
     }
     (specs, limits)
 }
 
-fn compiled(name: &str, limit: &model::Limit, rate: Rate, id: LimitId) -> Limit {
+/// `None`: it has neither `rate` nor `concurrent`, which the reader has told.
+fn counting(limit: &model::Limit) -> Option<(Counting, Measure)> {
+    match (limit.rate, limit.concurrent) {
+        (Some(rate), _) => Some(match limit.algorithm {
+            LimitAlgorithm::Gcra => (Counting::Gcra, Measure::Gcra(quota(rate, limit.burst))),
+            LimitAlgorithm::SlidingWindow => (Counting::SlidingWindow, Measure::SlidingWindow(quota(rate, None))),
+        }),
+        (None, Some(most)) => Some((Counting::Concurrent, Measure::Concurrent(most))),
+        (None, None) => None,
+    }
+}
+
+/// A key that is accepted works; these would not.
+fn refuse_what_does_not_fit(name: &str, limit: &model::Limit, problems: &mut Problems) {
+    let mut problem = |key: &str, message: &str| problems.at(&format!("limits.{name}.{key}"), message);
+    if limit.concurrent.is_some() {
+        for (key, given) in [
+            ("burst", limit.burst.is_some()),
+            ("algorithm", limit.algorithm != LimitAlgorithm::Gcra),
+            ("charge_on", !limit.charge_on.is_empty()),
+            ("unit", limit.unit != LimitUnit::Requests),
+        ] {
+            if given {
+                problem(key, "is of a `rate`, and this limit has `concurrent`; leave it out");
+            }
+        }
+        for (tier, rate) in &limit.tiers {
+            if matches!(rate, TierRate::Rate(_)) {
+                problem(
+                    &format!("tiers.{tier}"),
+                    "can only be \"unlimited\" where the limit has `concurrent`",
+                );
+            }
+        }
+    }
+    let counts = limit.rate.map(|rate| rate.count);
+    if limit.algorithm == LimitAlgorithm::SlidingWindow && limit.burst.is_some_and(|burst| Some(burst) != counts) {
+        problem("burst", "is the rate's count in a sliding window; leave it out");
+    }
+}
+
+fn compiled(name: &str, limit: &model::Limit, measure: Measure, id: LimitId) -> Limit {
+    let unit = match limit.unit {
+        LimitUnit::Requests => Unit::Requests,
+        LimitUnit::Tokens => Unit::Tokens,
+    };
     let tiers = limit.tiers.iter().map(|(tier, rate)| {
-        let plan = match rate {
-            TierRate::Unlimited => None,
-            TierRate::Rate(rate) => Some(Plan::new(name, quota(*rate, None))),
+        let plan = match (rate, measure) {
+            (TierRate::Unlimited, _) => None,
+            (TierRate::Rate(rate), Measure::Gcra(_)) => Some(Measure::Gcra(quota(*rate, None))),
+            (TierRate::Rate(rate), Measure::SlidingWindow(_)) => Some(Measure::SlidingWindow(quota(*rate, None))),
+            // Refused above.
+            (TierRate::Rate(_), Measure::Concurrent(_)) => Some(measure),
         };
-        (Arc::from(tier.as_str()), plan)
+        (
+            Arc::from(tier.as_str()),
+            plan.map(|measure| Plan::new(name, unit, measure)),
+        )
     });
     Limit {
         name: Arc::from(name),
         id,
-        plan: Plan::new(name, quota(rate, limit.burst)),
+        plan: Plan::new(name, unit, measure),
         by: by(&limit.by),
         tiers: tiers.collect(),
+        unit,
+        charge_on: limit.charge_on.clone(),
+        shared: limit.store == LimitStore::Redis,
         announce: limit.announce,
         ipv6_prefix: limit.ipv6_prefix,
     }
@@ -58,21 +113,25 @@ pub(super) fn auth_failures(config: &Config, place: usize) -> Option<(LimitSpec,
     let spec = LimitSpec {
         name: Arc::from(AUTH_FAILURES),
         max_keys: 100_000,
+        counting: Counting::Gcra,
         meaning: format!("{:?}", failures.rate),
     };
     let limit = Limit {
         name: spec.name.clone(),
         id: LimitId(place),
-        plan: Plan::new(AUTH_FAILURES, quota(failures.rate, None)),
+        plan: Plan::new(AUTH_FAILURES, Unit::Requests, Measure::Gcra(quota(failures.rate, None))),
         by: By::Ip,
         tiers: Vec::new(),
+        unit: Unit::Requests,
+        charge_on: Vec::new(),
+        shared: false,
         announce: false,
         ipv6_prefix: 64,
     };
     Some((
         spec,
         AuthFailures {
-            limit,
+            limit: Arc::new(limit),
             include_jwt: failures.include_jwt,
         },
     ))

@@ -78,8 +78,19 @@ pub struct LimitSpec {
     pub name: Arc<str>,
     /// Live keys at most.
     pub max_keys: usize,
+    /// What is remembered of a key.
+    pub counting: Counting,
     /// All that gives a count its meaning: another rate or another `by` counts afresh.
     pub meaning: String,
+}
+
+/// How a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Counting {
+    Gcra,
+    SlidingWindow,
+    Concurrent,
 }
 
 /// An upstream. Equal specs keep their connections across a reload.
@@ -110,7 +121,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     };
     let names = Names::of(config);
     let (issuers, rules) = issuers::issuers(&shared);
-    let (limit_specs, limits) = limits::limits(config);
+    let (limit_specs, limits) = limits::limits(config, problems);
     let auth_failures = limits::auth_failures(config, limit_specs.len());
     let api_keys = identity::api_keys(&shared, problems);
     let internal = identity::internal(&shared, problems);

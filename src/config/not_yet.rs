@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint, LimitAlgorithm, LimitStore, LimitUnit, TokenSource};
+use super::model::{Config, Endpoint, LimitStore, LimitUnit, TokenSource};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -37,7 +37,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
-        later(limit.algorithm == LimitAlgorithm::SlidingWindow, key("algorithm"));
         later(limit.store == LimitStore::Redis, key("store"));
         later(limit.unit == LimitUnit::Tokens, key("unit"));
         later(!limit.charge_on.is_empty(), key("charge_on"));

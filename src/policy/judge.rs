@@ -4,20 +4,23 @@
 
 use std::sync::Arc;
 
-use http::header::CONTENT_LENGTH;
-use smallvec::SmallVec;
-
 use super::Policy;
 use super::credential::{Credential, Presented};
 use super::denial::{Challenge, Code, Denial, Tells};
 use super::facts::Facts;
 use super::identity::{AuthMethod, Identity};
-use super::limit::{BucketKey, Limit, LimitId, Meter, Quota, address_key};
+use super::limit::{Answer, Ask, Meter};
 use super::path::PathFault;
 use super::pattern::Pattern;
 use super::route::Route;
 use super::token::{TokenFault, VerifiedToken};
-use super::verdict::{Allowance, Allowances, Effect, Permit, Verdict};
+use super::verdict::{Allowances, Effect, Permit, Verdict};
+use http::header::CONTENT_LENGTH;
+
+mod limits;
+
+pub use limits::AuthFailures;
+use limits::{Held, asks};
 
 /// A request that has a route, and whose credential was found but not judged.
 #[derive(Debug)]
@@ -28,8 +31,7 @@ pub struct Case<'p, 'r> {
     pub pattern: &'p Pattern,
     /// What was presented.
     pub presented: Presented<'r>,
-    charges: SmallVec<[Charge<'p>; 2]>,
-    allowances: Allowances<'p>,
+    held: Held<'p>,
 }
 
 /// What the judge cannot know by itself, gathered before it decides.
@@ -41,14 +43,6 @@ pub enum Evidence {
     Token(Result<Arc<VerifiedToken>, TokenFault>),
     /// Nobody was asked: too many failures came from that address.
     NotAsked(Denial),
-}
-
-/// A charge that can be taken back.
-#[derive(Debug)]
-struct Charge<'a> {
-    limit: LimitId,
-    key: BucketKey,
-    quota: &'a Quota,
 }
 
 /// Opens the case.
@@ -97,16 +91,17 @@ pub fn open<'p, 'r>(
         route,
         pattern: &found.pattern,
         presented,
-        charges: SmallVec::new(),
-        allowances: Allowances::new(),
+        held: Held::default(),
     };
     // Before a stranger can buy a key fetch or a signature check.
-    match case.charge(&route.address_limits, facts, None, meter) {
+    let (own, shared) = asks(&route.address_limits, route, facts, None);
+    case.held.later = shared;
+    match case.held.ask(&own, meter, facts.now.monotonic_ns) {
         Ok(()) => Ok(case),
         Err(denial) => Err(Box::new(Refused {
             denial,
             route: Some(route),
-            allowances: case.allowances,
+            allowances: case.held.allowances,
         })),
     }
 }
@@ -132,14 +127,14 @@ impl From<Denial> for Box<Refused<'_>> {
     }
 }
 
-/// Decides the case.
+/// Decides the case, but for the word of limits that gateways share: whoever concludes it asks for that.
 pub fn decide<'p>(
     policy: &Policy,
     facts: &Facts<'_>,
     mut case: Case<'p, '_>,
     evidence: &Evidence,
     meter: &impl Meter,
-) -> Verdict<'p> {
+) -> Undecided<'p> {
     let mut verdict = Verdict {
         method: case.presented.method,
         identity: None,
@@ -148,12 +143,12 @@ pub fn decide<'p>(
         effect: Effect::Denial(Denial::plain(Code::Unauthorized, "undecided")),
     };
     let outcome = judge(policy, facts, &mut case, evidence, meter, &mut verdict);
-    verdict.allowances = std::mem::take(&mut case.allowances);
-    verdict.effect = match outcome {
-        Ok(()) => Effect::Permit(Permit::new(case.route, verdict.identity.clone())),
-        Err(denial) => Effect::Denial(denial),
-    };
-    verdict
+    Undecided {
+        verdict,
+        outcome,
+        route: case.route,
+        held: case.held,
+    }
 }
 
 fn judge<'p>(
@@ -176,7 +171,47 @@ fn judge<'p>(
     // 413 before the limits: a refused request charges none of them.
     refuse_long_body(route, facts)?;
     // 429 last, and all or none.
-    case.charge(&route.caller_limits, facts, verdict.identity.as_deref(), meter)
+    let (own, shared) = asks(&route.caller_limits, route, facts, verdict.identity.as_deref());
+    case.held.ask(&own, meter, facts.now.monotonic_ns)?;
+    case.held.later.extend(shared);
+    Ok(())
+}
+
+/// A verdict that only the limits that gateways share can still turn into a refusal.
+#[derive(Debug)]
+#[must_use]
+pub struct Undecided<'p> {
+    verdict: Verdict<'p>,
+    outcome: Result<(), Denial>,
+    route: &'p Route,
+    held: Held<'p>,
+}
+
+impl<'p> Undecided<'p> {
+    /// The limits to be asked, all together; often none.
+    #[must_use]
+    pub fn asks(&self) -> &[Ask<'p>] {
+        &self.held.later
+    }
+
+    /// Their answer, and with it the verdict. A refusal stands before any other: limits by address come first, and those of the
+    /// caller are asked only if nothing else refuses.
+    pub fn conclude(mut self, answer: Answer, meter: &impl Meter, now_ns: u64) -> Verdict<'p> {
+        let outcome = self.held.answered(answer, meter, now_ns).and(self.outcome);
+        let mut verdict = self.verdict;
+        verdict.allowances = self.held.allowances;
+        verdict.effect = match outcome {
+            Ok(()) => Effect::Permit(Permit::new(self.route, verdict.identity.clone())),
+            Err(denial) => Effect::Denial(denial),
+        };
+        verdict
+    }
+
+    /// The verdict of a gateway that counts for itself alone.
+    pub fn alone(self, meter: &impl Meter, now_ns: u64) -> Verdict<'p> {
+        let answer = meter.admit(&self.held.later, now_ns);
+        self.conclude(answer, meter, now_ns)
+    }
 }
 
 fn authenticate(
@@ -280,107 +315,24 @@ fn refuse_long_body(route: &Route, facts: &Facts<'_>) -> Result<(), Denial> {
 }
 
 impl<'p> Case<'p, '_> {
-    /// Judges all of `limits` and counts the request in each, or in none: on a refusal every charge of this request is taken back.
-    fn charge(
-        &mut self,
-        limits: &'p [Arc<Limit>],
-        facts: &Facts<'_>,
-        identity: Option<&Identity>,
-        meter: &impl Meter,
-    ) -> Result<(), Denial> {
-        for limit in limits {
-            let tier = identity.and_then(|identity| identity.tier.as_deref());
-            let Some(plan) = limit.plan_for(tier) else { continue };
-            let key = limit.bucket(facts, self.route.key, identity);
-            match meter.charge(limit.id, key, &plan.quota, facts.now.monotonic_ns) {
-                Ok(left) => {
-                    self.charges.push(Charge {
-                        limit: limit.id,
-                        key,
-                        quota: &plan.quota,
-                    });
-                    self.allowances.push(Allowance { limit, plan, left });
-                }
-                Err(wait) => {
-                    for charge in self.charges.drain(..) {
-                        meter.refund(charge.limit, charge.key, charge.quota);
-                    }
-                    let left = super::limit::Left {
-                        remaining: 0,
-                        reset_s: wait.seconds(),
-                    };
-                    self.allowances.clear();
-                    self.allowances.push(Allowance { limit, plan, left });
-                    return Err(limited(limit, wait.seconds()));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn limited(limit: &Limit, seconds: u64) -> Denial {
-    Denial {
-        code: Code::RateLimited,
-        detail: "limit_exhausted",
-        tells: Tells::RetryAfter {
-            seconds,
-            limit: limit.name.clone(),
-        },
-    }
-}
-
-/// `[auth_failures]`: wrong credentials are counted by address; from an address that sent too many, further ones are not judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuthFailures {
-    /// The limit that counts them.
-    pub limit: Limit,
-    /// Whether failed tokens count too (all but expired ones).
-    pub include_jwt: bool,
-}
-
-impl Policy {
-    /// Counts a failed credential; one too many becomes 429.
-    fn count_failure(&self, facts: &Facts<'_>, method: AuthMethod, denial: Denial, meter: &impl Meter) -> Denial {
-        let Some(failures) = self.failures_of(method) else {
-            return denial;
-        };
-        let counts = match denial.code {
-            Code::InvalidApiKey | Code::InvalidInternalAuth | Code::InvalidToken => true,
-            _not_a_wrong_credential => false,
-        };
-        if !counts {
-            return denial;
-        }
-        let limit = &failures.limit;
-        let key = address_key(facts.origin.client, limit.ipv6_prefix);
-        match meter.charge(limit.id, key, &limit.plan.quota, facts.now.monotonic_ns) {
-            Ok(_) => denial,
-            Err(wait) => limited(limit, wait.seconds()),
-        }
+    /// Limits by address that gateways share. They are to be asked before anything is bought for this request; where nothing is,
+    /// they can wait for the caller's.
+    #[must_use]
+    pub fn asks(&self) -> &[Ask<'p>] {
+        &self.held.later
     }
 
-    /// Whether somebody may be asked about a credential that is not known good: not once its address failed too often.
+    /// The answer of those limits.
     ///
     /// # Errors
-    /// 429.
-    pub fn may_ask(&self, facts: &Facts<'_>, method: AuthMethod, meter: &impl Meter) -> Result<(), Denial> {
-        let Some(failures) = self.failures_of(method) else {
-            return Ok(());
-        };
-        let limit = &failures.limit;
-        let key = address_key(facts.origin.client, limit.ipv6_prefix);
-        let judged = meter.peek(limit.id, key, &limit.plan.quota, facts.now.monotonic_ns);
-        judged.map_err(|wait| limited(limit, wait.seconds()))
+    /// One of them refused.
+    pub fn answered(&mut self, answer: Answer, meter: &impl Meter, now_ns: u64) -> Result<(), Denial> {
+        self.held.answered(answer, meter, now_ns)
     }
 
-    fn failures_of(&self, method: AuthMethod) -> Option<&AuthFailures> {
-        let failures = self.auth_failures.as_ref()?;
-        let counted = match method {
-            AuthMethod::ApiKey | AuthMethod::Internal => true,
-            AuthMethod::Jwt => failures.include_jwt,
-            AuthMethod::None => false,
-        };
-        counted.then_some(failures)
+    /// What it was granted so far: to be given back if nothing comes of it.
+    #[must_use]
+    pub const fn allowances(&self) -> &Allowances<'p> {
+        &self.held.allowances
     }
 }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::denial::Denial;
 use super::identity::{AuthMethod, Identity};
-use super::limit::{Left, Limit, Plan};
+use super::limit::{Charge, Left, Limit, Plan};
 use super::route::Route;
 
 /// What was decided about a request, and why.
@@ -18,7 +18,7 @@ pub struct Verdict<'a> {
     pub identity: Option<Arc<Identity>>,
     /// Whether the route's requirement was judged, and held.
     pub permitted: Option<bool>,
-    /// What is left of each limit that counted the request.
+    /// What is left of each limit that counted the request; of a refused one, the limits that refused it.
     pub allowances: Allowances<'a>,
     /// What happens now.
     pub effect: Effect<'a>,
@@ -31,11 +31,13 @@ pub type Allowances<'a> = SmallVec<[Allowance<'a>; 2]>;
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance<'a> {
     /// The limit.
-    pub limit: &'a Limit,
+    pub limit: &'a Arc<Limit>,
     /// The plan of this caller.
     pub plan: &'a Plan,
     /// What is left.
     pub left: Left,
+    /// Where the request was counted; `None`: this limit refused it.
+    pub charge: Option<Charge>,
 }
 
 /// Allow or deny.

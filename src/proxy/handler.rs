@@ -80,7 +80,8 @@ async fn judge_and_answer(
     let (route, pattern) = (case.route, case.pattern);
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
-    let verdict = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
+    let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
+    let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
     record.judged(route, &verdict);
     let Verdict { allowances, effect, .. } = verdict;
     let carried = Carried {

@@ -179,7 +179,7 @@ fn identify(headers: &mut HeaderMap, record: &Record) {
     }
 }
 
-/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10): what was allowed, and what is left.
+/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11): what was allowed, and what is left.
 fn announce(headers: &mut HeaderMap, allowances: &Allowances<'_>) {
     let mut announced = allowances.iter().filter(|allowance| allowance.limit.announce);
     let Some(first) = announced.next() else { return };
@@ -206,6 +206,8 @@ fn item(text: &mut String, allowance: &crate::policy::verdict::Allowance<'_>) {
     text.push_str(&allowance.limit.name);
     text.push_str("\";r=");
     text.push_str(digits.format(allowance.left.remaining));
-    text.push_str(";t=");
-    text.push_str(digits.format(allowance.left.reset_s));
+    if let Some(seconds) = allowance.left.window_s {
+        text.push_str(";t=");
+        text.push_str(digits.format(seconds));
+    }
 }

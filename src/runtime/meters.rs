@@ -1,41 +1,46 @@
-//! Counters of limits, in this process: sharded, bounded, swept.
-//!
-//! A limit that is full of live keys counts all further ones in one bucket: nobody is evicted, and nobody gets a fresh allowance
-//! by coming under another name (hardening r39).
+//! Counters of limits, in this process. The arithmetic is `policy::limit`'s; here is the memory of it.
+
+mod table;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use parking_lot::Mutex;
+use smallvec::{SmallVec, smallvec};
 
-use crate::compile::LimitSpec;
+use crate::compile::{Counting, LimitSpec};
 use crate::observe::metrics::LimitMetrics;
-use crate::policy::limit::{BucketKey, Left, LimitId, Meter, Quota, Wait};
+use crate::policy::limit::{Answer, Ask, Charge, Grant, Left, LimitId, Measure, Meter, Wait, Window, in_flight};
+
+use table::Table;
 
 /// The counters of one limit.
 #[derive(Debug)]
 pub struct Counters {
     spec: LimitSpec,
     metrics: LimitMetrics,
-    /// Key → theoretical arrival time. About 50 bytes a key.
-    live: DashMap<BucketKey, u64>,
-    count: AtomicUsize,
-    overflow: Mutex<u64>,
+    tally: Tally,
+}
+
+/// What is remembered of a key.
+#[derive(Debug)]
+enum Tally {
+    /// Theoretical arrival times.
+    Arrivals(Table<u64>),
+    /// What was taken in the last window.
+    Windows(Table<Window>),
+    /// Requests in flight.
+    InFlight(Table<u32>),
 }
 
 impl Counters {
     /// None counted yet.
     #[must_use]
     pub fn new(spec: LimitSpec, metrics: LimitMetrics) -> Self {
-        Self {
-            spec,
-            metrics,
-            live: DashMap::new(),
-            count: AtomicUsize::new(0),
-            overflow: Mutex::new(0),
-        }
+        let tally = match spec.counting {
+            Counting::Gcra => Tally::Arrivals(Table::new(spec.max_keys)),
+            Counting::SlidingWindow => Tally::Windows(Table::new(spec.max_keys)),
+            Counting::Concurrent => Tally::InFlight(Table::new(spec.max_keys)),
+        };
+        Self { spec, metrics, tally }
     }
 
     /// What they count.
@@ -47,7 +52,28 @@ impl Counters {
     /// Keys in use.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        match &self.tally {
+            Tally::Arrivals(table) => table.len(),
+            Tally::Windows(table) => table.len(),
+            Tally::InFlight(table) => table.len(),
+        }
+    }
+
+    /// Whether further keys share one bucket.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.keys() >= self.spec.max_keys
+    }
+
+    /// Sets the gauge of keys in use; to be called before metrics are read.
+    pub fn measure(&self) {
+        self.metrics.keys.set(i64::try_from(self.keys()).unwrap_or(i64::MAX));
+    }
+
+    /// Requests let pass so far.
+    #[must_use]
+    pub fn allowed(&self) -> u64 {
+        self.metrics.allowed.get()
     }
 
     /// Requests refused so far.
@@ -58,51 +84,88 @@ impl Counters {
 
     /// Forgets every key whose allowance is whole again: it counts as one never seen.
     pub fn sweep(&self, now_ns: u64) {
-        self.live.retain(|_, tat| *tat > now_ns);
-        self.count.store(self.live.len(), Ordering::Relaxed);
-        self.metrics.keys.set(i64::try_from(self.keys()).unwrap_or(i64::MAX));
-    }
-
-    /// Applies `change` to the key's theoretical arrival time, or to the shared one's when the limit is full.
-    fn with<T>(&self, key: BucketKey, change: impl FnOnce(&mut u64) -> T) -> T {
-        match self.live.entry(key) {
-            Entry::Occupied(mut entry) => change(entry.get_mut()),
-            Entry::Vacant(entry) if self.keys() < self.spec.max_keys => {
-                self.count.fetch_add(1, Ordering::Relaxed);
-                change(&mut entry.insert(0))
-            }
-            Entry::Vacant(_) => change(&mut self.overflow.lock()),
+        match &self.tally {
+            Tally::Arrivals(table) => table.sweep(|tat| *tat <= now_ns),
+            Tally::Windows(table) => table.sweep(|window| window.is_idle(now_ns)),
+            Tally::InFlight(table) => table.sweep(|running| *running == 0),
         }
     }
 
-    fn charge(&self, key: BucketKey, quota: &Quota, now_ns: u64) -> Result<Left, Wait> {
-        let judged = self.with(key, |tat| {
-            let (next, left) = quota.admit(*tat, now_ns)?;
-            *tat = next;
-            Ok(left)
-        });
-        let counted = if judged.is_ok() {
-            &self.metrics.allowed
-        } else {
-            &self.metrics.denied
+    fn charge(&self, ask: &Ask<'_>, now_ns: u64) -> Result<Grant, Wait> {
+        let (key, cost) = (ask.key, ask.cost());
+        let (judged, shared_bucket) = match (&self.tally, &ask.plan.measure) {
+            (Tally::Arrivals(table), Measure::Gcra(quota)) => table.with(key, |tat| {
+                let (next, left) = quota.admit(*tat, cost, now_ns)?;
+                *tat = next;
+                Ok((now_ns, left))
+            }),
+            (Tally::Windows(table), Measure::SlidingWindow(quota)) => {
+                table.with(key, |window| window.admit(quota, cost, now_ns))
+            }
+            (Tally::InFlight(table), Measure::Concurrent(most)) => table.with(key, |running| {
+                let left = in_flight(*most, *running, cost)?;
+                *running += cost;
+                Ok((now_ns, left))
+            }),
+            (Tally::Arrivals(_) | Tally::Windows(_) | Tally::InFlight(_), _) => return Err(MISMATCH),
         };
-        counted.inc();
-        judged
+        let (at_ns, left) = judged?;
+        let charge = Charge {
+            limit: ask.limit.id,
+            key,
+            at_ns,
+            shared_bucket,
+        };
+        Ok(Grant { charge, left })
     }
 
-    fn refund(&self, key: BucketKey, quota: &Quota) {
-        self.with(key, |tat| *tat = tat.saturating_sub(quota.interval_ns()));
+    fn peek(&self, ask: &Ask<'_>, now_ns: u64) -> Result<Left, Wait> {
+        match (&self.tally, &ask.plan.measure) {
+            (Tally::Arrivals(table), Measure::Gcra(quota)) => {
+                table.look(ask.key, |tat| quota.admit(*tat, 0, now_ns).map(|(_, left)| left))
+            }
+            (Tally::Windows(table), Measure::SlidingWindow(quota)) => {
+                table.look(ask.key, |window| window.admit(quota, 0, now_ns).map(|(_, left)| left))
+            }
+            (Tally::InFlight(table), Measure::Concurrent(most)) => {
+                table.look(ask.key, |running| in_flight(*most, *running, 0))
+            }
+            (Tally::Arrivals(_) | Tally::Windows(_) | Tally::InFlight(_), _) => Err(MISMATCH),
+        }
     }
 
-    fn peek(&self, key: BucketKey, quota: &Quota, now_ns: u64) -> Result<(), Wait> {
-        let tat = match self.live.get(&key) {
-            Some(tat) => *tat,
-            None if self.keys() < self.spec.max_keys => return Ok(()),
-            None => *self.overflow.lock(),
-        };
-        quota.admit(tat, now_ns).map(|_| ())
+    fn refund(&self, charge: &Charge, measure: &Measure, now_ns: u64) {
+        let (key, shared, at_ns) = (charge.key, charge.shared_bucket, charge.at_ns);
+        match (&self.tally, measure) {
+            (Tally::Arrivals(table), Measure::Gcra(quota)) => {
+                table.again(key, shared, |tat| *tat = quota.refund(*tat, at_ns, now_ns));
+            }
+            (Tally::Windows(table), Measure::SlidingWindow(quota)) => {
+                table.again(key, shared, |window| window.refund(quota, at_ns));
+            }
+            (Tally::InFlight(table), Measure::Concurrent(_)) => {
+                table.again(key, shared, |running| *running = running.saturating_sub(1));
+                table.forget(key, |running| *running == 0);
+            }
+            (Tally::Arrivals(_) | Tally::Windows(_) | Tally::InFlight(_), _) => {}
+        }
+    }
+
+    fn spend(&self, charge: &Charge, measure: &Measure, amount: u32, now_ns: u64) {
+        match (&self.tally, measure) {
+            (Tally::Arrivals(table), Measure::Gcra(quota)) => {
+                table.with(charge.key, |tat| *tat = quota.spend(*tat, amount, now_ns));
+            }
+            (Tally::Windows(table), Measure::SlidingWindow(quota)) => {
+                table.with(charge.key, |window| window.spend(quota, amount, now_ns));
+            }
+            (Tally::Arrivals(_) | Tally::Windows(_) | Tally::InFlight(_), _) => {}
+        }
     }
 }
+
+/// Plans and counters of a limit are made together and measure alike. Were it otherwise, they would refuse.
+const MISMATCH: Wait = Wait::UNKNOWN;
 
 /// The counters of a snapshot's limits, by place.
 #[derive(Debug, Clone, Default)]
@@ -112,25 +175,87 @@ impl Meters {
     fn of(&self, limit: LimitId) -> Option<&Counters> {
         self.0.get(limit.0).map(|counters| &**counters)
     }
-}
 
-/// A limit without counters cannot be: ids and counters are made together. Were it so, it would refuse.
-const NO_COUNTERS: Wait = Wait(1_000_000_000);
-
-impl Meter for Meters {
-    fn charge(&self, limit: LimitId, key: BucketKey, quota: &Quota, now_ns: u64) -> Result<Left, Wait> {
-        self.of(limit)
-            .map_or(Err(NO_COUNTERS), |counters| counters.charge(key, quota, now_ns))
+    fn charge(&self, ask: &Ask<'_>, now_ns: u64) -> Result<Grant, Wait> {
+        self.of(ask.limit.id)
+            .map_or(Err(MISMATCH), |counters| counters.charge(ask, now_ns))
     }
 
-    fn refund(&self, limit: LimitId, key: BucketKey, quota: &Quota) {
-        if let Some(counters) = self.of(limit) {
-            counters.refund(key, quota);
+    /// Tells the metrics what came of a request's limits: all let it pass, or those that are named did not.
+    fn count(&self, asks: &[Ask<'_>], answer: &Answer) {
+        let counters = |ask: &Ask<'_>| self.of(ask.limit.id);
+        match answer {
+            Ok(_) => asks.iter().filter_map(counters).for_each(|of| of.metrics.allowed.inc()),
+            Err(refusals) => refusals
+                .iter()
+                .filter_map(|(place, _)| counters(asks.get(*place)?))
+                .for_each(|of| of.metrics.denied.inc()),
         }
     }
 
-    fn peek(&self, limit: LimitId, key: BucketKey, quota: &Quota, now_ns: u64) -> Result<(), Wait> {
-        self.of(limit)
-            .map_or(Err(NO_COUNTERS), |counters| counters.peek(key, quota, now_ns))
+    fn judge(&self, asks: &[Ask<'_>], now_ns: u64) -> Answer {
+        // Of several limits none may be charged, not even for a moment, if another refuses: somebody else could miss that place.
+        if asks.len() > 1 {
+            let judged = asks.iter().enumerate();
+            let refusals: SmallVec<_> = judged
+                .filter_map(|(place, ask)| Some((place, self.look(ask, now_ns).err()?)))
+                .collect();
+            if !refusals.is_empty() {
+                return Err(refusals);
+            }
+        }
+        let mut grants: SmallVec<[Grant; 2]> = SmallVec::new();
+        for (place, ask) in asks.iter().enumerate() {
+            match self.charge(ask, now_ns) {
+                Ok(grant) => grants.push(grant),
+                // Another worker was faster.
+                Err(wait) => {
+                    for (ask, grant) in asks.iter().zip(&grants) {
+                        self.refund(&grant.charge, &ask.plan.measure, now_ns);
+                    }
+                    return Err(smallvec![(place, wait)]);
+                }
+            }
+        }
+        Ok(grants)
+    }
+
+    fn look(&self, ask: &Ask<'_>, now_ns: u64) -> Result<Left, Wait> {
+        self.of(ask.limit.id)
+            .map_or(Err(MISMATCH), |counters| counters.peek(ask, now_ns))
     }
 }
+
+impl Meter for Meters {
+    fn admit(&self, asks: &[Ask<'_>], now_ns: u64) -> Answer {
+        let answer = self.judge(asks, now_ns);
+        self.count(asks, &answer);
+        answer
+    }
+
+    fn peek(&self, ask: &Ask<'_>, now_ns: u64) -> Result<Left, Wait> {
+        let judged = self.look(ask, now_ns);
+        if judged.is_err()
+            && let Some(counters) = self.of(ask.limit.id)
+        {
+            counters.metrics.denied.inc();
+        }
+        judged
+    }
+
+    fn refund(&self, charge: &Charge, measure: &Measure, now_ns: u64) {
+        if let Some(counters) = self.of(charge.limit) {
+            counters.refund(charge, measure, now_ns);
+        }
+    }
+
+    fn spend(&self, charge: &Charge, measure: &Measure, amount: u32, now_ns: u64) {
+        if let Some(counters) = self.of(charge.limit) {
+            counters.spend(charge, measure, amount, now_ns);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

@@ -148,8 +148,8 @@ impl LimitSaid {
         Self {
             name: limit.name.to_string(),
             by: limit.by.to_string(),
-            rate: plan.map_or_else(|| "unlimited".to_owned(), |plan| plan.quota.to_string()),
-            burst: plan.map(|plan| plan.quota.burst),
+            rate: plan.map_or_else(|| "unlimited".to_owned(), |plan| plan.measure.to_string()),
+            burst: plan.and_then(|plan| plan.measure.burst()),
             tier: listed.map(str::to_owned),
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Gateway<'c> {
     /// The listener's.
     pub(super) place: usize,
     pub(super) now: Now,
+    /// Counts nothing.
+    pub(super) meter: DryMeter,
 }
 
 impl Gateway<'_> {
@@ -80,7 +82,7 @@ impl Gateway<'_> {
             Err(denial) => return (report.denied(&denial), None),
         };
         let elsewhere = self.find_route(&mut report, &facts);
-        let case = match judge::open(policy, &facts, &DryMeter) {
+        let case = match judge::open(policy, &facts, &self.meter) {
             Ok(case) => case,
             Err(refused) => {
                 if refused.route.is_none() {
@@ -120,7 +122,8 @@ impl Gateway<'_> {
     ) -> Report {
         let (route, pattern) = (case.route, case.pattern);
         let mut chain = chain(&case, |method| step(method, Outcome::Rejected));
-        let verdict = judge::decide(&self.compiled.policy, facts, case, evidence, &DryMeter);
+        let verdict = judge::decide(&self.compiled.policy, facts, case, evidence, &self.meter)
+            .alone(&self.meter, facts.now.monotonic_ns);
         let identity = verdict.identity.as_deref();
         let presented = chain.iter_mut().find(|step| step.outcome == Outcome::Rejected);
         if let Some(step) = presented {

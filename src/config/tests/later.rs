@@ -74,11 +74,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "",
         ),
         (
-            "limits.a.algorithm",
-            "[limits.a]\nrate = '1/s'\nalgorithm = 'sliding_window'",
-            "[limits.a]\nrate = '1/s'\nalgorithm = 'gcra'",
-        ),
-        (
             "limits.a.store",
             "[limits.a]\nrate = '1/s'\nstore = 'redis'",
             "[limits.a]\nrate = '1/s'\nstore = 'local'",

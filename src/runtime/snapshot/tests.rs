@@ -55,8 +55,9 @@ fn refused(snapshot: &Snapshot, target: &str) -> Option<Code> {
         Ok(case) => case,
         Err(refused) => return Some(refused.denial.code),
     };
-    let verdict = judge::decide(&snapshot.policy, &facts, case, &Evidence::None, &snapshot.meters);
-    match verdict.effect {
+    let meters = &snapshot.meters;
+    let undecided = judge::decide(&snapshot.policy, &facts, case, &Evidence::None, meters);
+    match undecided.alone(meters, now.monotonic_ns).effect {
         Effect::Permit(_) => None,
         Effect::Denial(denial) => Some(denial.code),
     }

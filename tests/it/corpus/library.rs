@@ -45,7 +45,8 @@ fn judged(compiled: &Compiled, corpus: &Corpus, case: &Case) -> Result<Verdict, 
         monotonic_ns: 3_600_000_000_000,
     };
     let facts = Facts::read(&method, &target, &headers, origin, 0, time)?;
-    let opened = match judge::open(policy, &facts, &DryMeter) {
+    let meter = DryMeter::default();
+    let opened = match judge::open(policy, &facts, &meter) {
         Ok(opened) => opened,
         Err(early) => {
             return Ok(Verdict {
@@ -56,7 +57,7 @@ fn judged(compiled: &Compiled, corpus: &Corpus, case: &Case) -> Result<Verdict, 
     };
     let route = Some(opened.route.name.to_string());
     let evidence = gather(compiled, &opened, corpus);
-    let verdict = judge::decide(policy, &facts, opened, &evidence, &DryMeter);
+    let verdict = judge::decide(policy, &facts, opened, &evidence, &meter).alone(&meter, time.monotonic_ns);
     let identity = verdict.identity.as_deref();
     let text = |text: &HeaderText| text.as_str().to_owned();
     let base = match &verdict.effect {
