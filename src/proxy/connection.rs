@@ -1,20 +1,24 @@
-//! One client's connection: the head guard, hyper behind it, and the end when the gateway drains.
+//! One client's HTTP/1 connection from request to request: read, handled, answered, and the end when the gateway drains.
+//!
+//! All of it is one task: while a request is handled, its body, its upstream and its client are polled from here.
 
-use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use http::HeaderValue;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use tokio::net::TcpStream;
+use http::{HeaderValue, Response};
+use http_body::Body;
+use parking_lot::Mutex;
 
 use crate::config::model::HeaderCase;
 use crate::policy::headers::address_value;
 use crate::runtime::gateway::Phase;
+use crate::runtime::request_body::ClientBody;
+use crate::wire::downstream::{After, Arrival, Downstream, RequestStream};
+use crate::wire::stream::Stream;
 
-use super::handler;
-use super::head_guard::{HeadGuard, Heads};
+use super::handler::{self, Arrived};
+use super::response_body::ResponseBody;
 use super::worker::{Admitted, Worker};
 
 /// What the requests of one connection share.
@@ -23,46 +27,171 @@ pub struct Client {
     pub worker: Arc<Worker>,
     /// Its place at the listener, kept while it is open.
     pub admitted: Admitted,
-    /// The guard's marks.
-    pub heads: Heads,
     /// The peer's address, ready for `X-Forwarded-For`.
     pub peer_value: HeaderValue,
 }
 
 /// Serves one connection to its end.
-pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: TcpStream) {
+pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: Stream) {
     let open = worker.gateway.connected();
     let gateway = worker.gateway.clone();
-    let preserve = worker.gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
-    let (guard, heads) = HeadGuard::new(stream, admitted.listener.head_limits());
+    let preserve = gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
+    let connection = Downstream::new(stream, admitted.listener.head_limits(), preserve);
+    let connection = Arc::new(Mutex::new(connection));
     let peer_value = address_value(admitted.peer);
     let client = Arc::new(Client {
         worker,
         admitted,
-        heads: heads.clone(),
         peer_value,
     });
-    let service = service_fn(move |request| {
-        let client = client.clone();
-        async move { Ok::<_, Infallible>(handler::handle(client, request).await) }
-    });
-    let connection = http1::Builder::new()
-        // The guard has the timers, and a half-closed client still waits for its answer.
-        .header_read_timeout(None)
-        .half_close(true)
-        .preserve_header_case(preserve)
-        .serve_connection(guard, service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        // What ends a connection is the client's affair; a request that it cut short was recorded.
-        _ = connection.as_mut() => {}
-        () = gateway.reached(Phase::Draining) => {
-            heads.drain();
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+    let mut draining = pin!(gateway.reached(Phase::Draining));
+    let mut drains = false;
+    loop {
+        let arrival = std::future::poll_fn(|cx| {
+            drains = drains || draining.as_mut().poll(cx).is_ready();
+            connection.lock().poll_arrival(cx, drains)
+        });
+        let Some(arrival) = arrival.await else { break };
+        let arrived = arrived(&connection, arrival);
+        let Some(response) = unless_gone(&connection, handler::handle(client.clone(), arrived)).await else {
+            return;
+        };
+        match answer(&connection, response, drains || gateway.has_reached(Phase::Draining)).await {
+            Some(Answered::Last) => break,
+            Some(Answered::Whole) => {}
+            Some(Answered::Tunnel(body)) => {
+                let alone = Arc::into_inner(connection).map(Mutex::into_inner);
+                if let Some(((tunnel, record), connection)) = body.into_tunnel().zip(alone) {
+                    let (stream, ahead) = connection.into_tunnel();
+                    tunnel.run(stream, ahead, record).await;
+                }
+                drop(open);
+                return;
+            }
+            None => return,
         }
     }
+    std::future::poll_fn(|cx| connection.lock().poll_close(cx)).await;
     drop(open);
+}
+
+fn arrived(connection: &Arc<Mutex<Downstream>>, arrival: Arrival) -> Arrived {
+    let body = arrival.body.map_or(ClientBody::Empty, |length| {
+        ClientBody::Http1(RequestStream::new(connection.clone(), length))
+    });
+    Arrived {
+        request: arrival.request.map(|()| body),
+        spelling: arrival.spelling,
+        refusal: arrival.refusal,
+    }
+}
+
+/// Handles a request; `None`: the client went away meanwhile, and the handling was dropped.
+async fn unless_gone<T>(connection: &Mutex<Downstream>, handling: impl Future<Output = T>) -> Option<T> {
+    let mut handling = pin!(handling);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(handled) = handling.as_mut().poll(cx) {
+            return Poll::Ready(Some(handled));
+        }
+        connection.lock().poll_gone(cx).map(|()| None)
+    })
+    .await
+}
+
+/// What follows an answer.
+enum Answered {
+    /// The next request.
+    Whole,
+    /// Nothing.
+    Last,
+    /// A tunnel.
+    Tunnel(ResponseBody),
+}
+
+/// Writes an answer; `None`: it was cut off, the client's doing or the upstream's, and the connection is to be dropped.
+async fn answer(connection: &Mutex<Downstream>, response: Response<ResponseBody>, last: bool) -> Option<Answered> {
+    let (head, body) = response.into_parts();
+    connection
+        .lock()
+        .answer(&head, body.spelling(), body.size_hint().exact(), last);
+    drop(head);
+    let mut writing = Writing { body, ended: false };
+    let out = std::future::poll_fn(|cx| writing.poll(connection, cx)).await;
+    let Writing { body, .. } = writing;
+    if out.is_none() {
+        return None;
+    }
+    if body.is_tunnel() {
+        return Some(Answered::Tunnel(body));
+    }
+    // The exchange is over: it is recorded, and its upstream's connection kept, before the next one is read.
+    drop(body);
+    let after = std::future::poll_fn(|cx| Poll::Ready(connection.lock().after(cx))).await;
+    Some(match after {
+        After::Next => Answered::Whole,
+        After::Close => Answered::Last,
+    })
+}
+
+/// A response's body on its way out.
+struct Writing {
+    body: ResponseBody,
+    /// All of it is with the connection.
+    ended: bool,
+}
+
+impl Writing {
+    /// Ready when all is out; `None`: it never will be.
+    fn poll(&mut self, connection: &Mutex<Downstream>, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        loop {
+            let waits = match self.poll_load(connection, cx) {
+                Poll::Ready(Some(())) => false,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => true,
+            };
+            let flushed = connection.lock().poll_flush(cx);
+            match flushed {
+                Poll::Ready(Ok(())) if self.ended => return Poll::Ready(Some(())),
+                Poll::Ready(Ok(())) if waits => return connection.lock().poll_gone(cx).map(|()| None),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_gone)) => return Poll::Ready(None),
+                Poll::Pending => {
+                    self.body.poll_upload(cx);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Takes what the body has, as far as there is room for it. Ready: there is no more, or no room; `None`: it broke off.
+    fn poll_load(&mut self, connection: &Mutex<Downstream>, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        while !self.ended && connection.lock().has_room() {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return Poll::Pending;
+            };
+            let mut connection = connection.lock();
+            let framed = match frame {
+                None => {
+                    self.ended = true;
+                    connection.finish(None)
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => connection.push(data),
+                    Err(frame) => {
+                        self.ended = true;
+                        connection.finish(frame.trailers_ref())
+                    }
+                },
+                Some(Err(_)) => {
+                    // What came before goes out, as far as it can go at once: the client may use it, and sees that it is cut.
+                    let _ = connection.poll_flush(cx);
+                    return Poll::Ready(None);
+                }
+            };
+            if framed.is_err() {
+                return Poll::Ready(None);
+            }
+        }
+        Poll::Ready(Some(()))
+    }
 }

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 
-use crate::config::model::{Endpoint as Url, HeaderCase};
+use crate::config::model::Endpoint as Url;
 use crate::policy::action::Forward;
 use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
-use crate::runtime::request_body::{BodyFault, Progress, RequestBody};
+use crate::runtime::request_body::{BodyFault, ClientBody, Progress, RequestBody};
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Endpoint;
+use crate::wire::Spelling;
+use crate::wire::exchange::ResponseHead;
 
 use super::connection::Client;
 use super::failure::ForwardError;
@@ -26,9 +27,11 @@ use super::tunnel::Tunnel;
 /// A request that may go.
 pub struct Outgoing {
     /// As the client sent it.
-    pub request: Request<Incoming>,
-    /// The protocol to upgrade to, and the client's side of it.
-    pub upgrade: Option<(HeaderValue, OnUpgrade)>,
+    pub request: Request<ClientBody>,
+    /// How its headers' names were written.
+    pub spelling: Option<Spelling>,
+    /// The protocol to upgrade to.
+    pub upgrade: Option<HeaderValue>,
 }
 
 /// Forwards a permitted request, and gives the head of its answer.
@@ -46,45 +49,49 @@ pub async fn forward(
     let route = permit.route();
     let upstream = snapshot.upstreams.get(to.upstream).ok_or(ForwardError::Unreachable)?;
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
-    let Outgoing { request, upgrade } = *outgoing;
-    let (protocol, client_side) = upgrade.unzip();
-    let request = for_upstream(client, snapshot, record, &permit, protocol, request);
-    let public = Public::of(record, request.headers());
+    let Outgoing {
+        request,
+        spelling,
+        upgrade,
+    } = *outgoing;
+    let upgrades = upgrade.is_some();
+    let (parts, body) = for_upstream(client, snapshot, record, &permit, upgrade, request);
+    let public = Public::of(record, &parts.headers);
     let progress = record.progress.clone();
     let sending = Sending {
         place: &mut place,
         worker: client.worker.index,
-        preserve_case: snapshot.config.server.header_case == HeaderCase::Preserve,
-        own_host: !route.headers.keeps_host(request.headers()),
+        parts: &parts,
+        spelling: spelling.as_ref(),
+        own_host: !route.headers.keeps_host(&parts.headers),
         response_timeout: to.response_timeout,
-        progress: progress.as_deref(),
+        has_body: progress.is_some(),
     };
-    let answered = sending.send(request).await;
+    let answered = sending.send(body).await;
     record.sent_to(upstream, place.endpoint_place());
     record.waited();
-    let (mut response, connection) = answered.map_err(|error| blame_client(error, progress.as_deref()))?;
-    if !is_framed_soundly(response.headers()) {
-        return Err(ForwardError::BadGateway);
-    }
-    let status = response.status();
-    strip_response(response.headers_mut(), status);
+    let (ResponseHead { response, spelling }, exchange) =
+        answered.map_err(|error| blame_client(error, progress.as_deref()))?;
+    let (mut head, ()) = response.into_parts();
+    strip_response(&mut head.headers, head.status);
     if let Some(endpoint) = place.endpoint().filter(|_| route.headers.rewrite_location) {
-        public.rewrite_location(response.headers_mut(), endpoint);
+        public.rewrite_location(&mut head.headers, endpoint);
     }
     let lease = Lease {
         place,
         worker: client.worker.index,
-        connection: Some(connection),
     };
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel(response, client_side, lease);
-    }
-    let (head, body) = response.into_parts();
-    let stream = FromUpstream::new(body, lease, upstream.spec.config.stream_idle_timeout);
-    Ok(Answer {
-        head,
-        body: AnswerBody::Stream(stream),
-    })
+    let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        // One that nobody asked for is nonsense (hardening r30).
+        if !upgrades {
+            return Err(ForwardError::BadGateway);
+        }
+        AnswerBody::Tunnel(Tunnel::new(*exchange, lease))
+    } else {
+        let idle_timeout = upstream.spec.config.stream_idle_timeout;
+        AnswerBody::Stream(FromUpstream::new(exchange, lease, idle_timeout))
+    };
+    Ok(Answer { head, spelling, body })
 }
 
 /// The client's request as the upstream is to get it.
@@ -94,8 +101,8 @@ fn for_upstream(
     record: &mut Record,
     permit: &Permit<'_>,
     upgrade: Option<HeaderValue>,
-    request: Request<Incoming>,
-) -> Box<Request<RequestBody>> {
+    request: Request<ClientBody>,
+) -> (Parts, RequestBody) {
     let route = permit.route();
     let hop = Hop {
         origin: &record.origin,
@@ -113,48 +120,7 @@ fn for_upstream(
         .headers
         .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
     record.progress = progress;
-    body.frame(&mut parts.headers);
-    parts.uri = origin_form(&parts.uri);
-    parts.version = http::Version::HTTP_11;
-    Box::new(Request::from_parts(parts, body))
-}
-
-/// RFC 9112 §6.1, §6.3: `Content-Length` beside `Transfer-Encoding` is how responses are smuggled, and of a coding but `chunked`,
-/// which nobody asked for, the client would never learn. hyper takes both.
-fn is_framed_soundly(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    codings.next().is_none_or(|coding| {
-        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-        chunked && !headers.contains_key(header::CONTENT_LENGTH)
-    })
-}
-
-/// A 101 that nobody asked for is nonsense (hardening r30).
-fn tunnel(mut response: Response<Incoming>, client: Option<OnUpgrade>, lease: Lease) -> Result<Answer, ForwardError> {
-    let upstream = hyper::upgrade::on(&mut response);
-    let client = client.ok_or(ForwardError::BadGateway)?;
-    let (head, _) = response.into_parts();
-    let lease = Lease {
-        connection: None,
-        ..lease
-    };
-    Ok(Answer {
-        head,
-        body: AnswerBody::Tunnel(Tunnel {
-            client,
-            upstream,
-            lease,
-        }),
-    })
-}
-
-/// The target as it goes on the wire: the client's own bytes, without scheme and authority.
-fn origin_form(uri: &Uri) -> Uri {
-    if uri.authority().is_none() {
-        return uri.clone();
-    }
-    let path = uri.path_and_query().cloned();
-    path.map_or_else(Uri::default, Uri::from)
+    (parts, body)
 }
 
 /// An exchange that failed because of the request's body is the client's failure, not the upstream's.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
@@ -12,27 +11,46 @@ use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge::{self, Refused};
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::evidence;
+use crate::runtime::request_body::ClientBody;
 use crate::runtime::snapshot::Snapshot;
+use crate::wire::Spelling;
+use crate::wire::refusal::Refusal;
 
 use super::connection::Client;
 use super::forward::{self, Outgoing};
-use super::head_guard::Refusal;
 use super::record::Record;
 use super::respond::{self, Carried};
 use super::response_body::ResponseBody;
 
+/// A request as it came off the wire.
+pub struct Arrived {
+    /// The request; of a refused head what can be told of it.
+    pub request: Request<ClientBody>,
+    /// How its headers' names were written; `None`: lower case.
+    pub spelling: Option<Spelling>,
+    /// Why its head is refused.
+    pub refusal: Option<Refusal>,
+}
+
 /// Answers one request.
-pub async fn handle(client: Arc<Client>, mut request: Request<Incoming>) -> Response<ResponseBody> {
-    let head = client.heads.take();
+pub async fn handle(client: Arc<Client>, arrived: Arrived) -> Response<ResponseBody> {
+    let Arrived {
+        request,
+        spelling,
+        refusal,
+    } = arrived;
     let gateway = &client.worker.gateway;
     let snapshot = gateway.snapshot();
     let upgrade = upgrade_of(request.version(), request.method(), request.headers());
-    let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     // One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.
-    let outgoing = Box::new(Outgoing { request, upgrade });
-    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, head.exchange);
-    match head.refusal {
-        Some(refusal) => respond::denial(record, refused_by_guard(refusal), &Carried::default()),
+    let outgoing = Box::new(Outgoing {
+        request,
+        spelling,
+        upgrade,
+    });
+    let record = Record::begin(&client, snapshot.clone(), &outgoing.request);
+    match refusal {
+        Some(refusal) => respond::denial(record, refused_head(refusal), &Carried::default()),
         None => judge_and_answer(&client, &snapshot, record, outgoing).await,
     }
 }
@@ -87,7 +105,7 @@ async fn judge_and_answer(
     }
 }
 
-fn facts<'r>(client: &Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {
+fn facts<'r>(client: &Client, record: &Record, request: &'r Request<ClientBody>) -> Result<Facts<'r>, Denial> {
     Facts::read(
         request.method(),
         request.uri(),
@@ -98,9 +116,9 @@ fn facts<'r>(client: &Client, record: &Record, request: &'r Request<Incoming>) -
     )
 }
 
-/// What the head guard refused, as the denial that the client is told.
+/// What was refused of a head, as the denial that the client is told.
 #[must_use]
-pub fn refused_by_guard(refusal: Refusal) -> Denial {
+pub fn refused_head(refusal: Refusal) -> Denial {
     match refusal {
         Refusal::Malformed(fault) => Denial::malformed(fault.as_str()),
         Refusal::TimedOut => Denial::plain(Code::RequestTimeout, "head_timeout"),

@@ -1,6 +1,6 @@
-//! Sockets and bytes: from a client's connection to the upstream's, and back.
+//! The path of a request: from a client's connection to the upstream's, and back.
 //!
-//! [`worker`] accepts, [`connection`] speaks HTTP to one client, [`handler`] is the path of one request: facts, case, evidence,
+//! [`worker`] accepts, [`connection`] serves one client with what `wire` reads and writes, [`handler`] is the path of one request: facts, case, evidence,
 //! verdict, then [`forward`] or [`respond`], and [`record`] at its end. May import everything but `command`, `demo` and `admin`.
 
 pub mod connection;
@@ -8,12 +8,10 @@ pub mod dial;
 pub mod failure;
 pub mod forward;
 pub mod handler;
-pub mod head_guard;
 pub mod listener;
 pub mod record;
 pub mod respond;
 pub mod response_body;
 pub mod send;
-pub mod small_write;
 pub mod tunnel;
 pub mod worker;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
-use hyper::body::Incoming;
 
 use crate::observe::Decision;
 use crate::observe::access_log::AccessLine;
@@ -17,13 +16,12 @@ use crate::policy::identity::{AuthMethod, HeaderText, Identity};
 use crate::policy::request_id;
 use crate::policy::route::Route;
 use crate::policy::verdict::{Effect, Verdict};
-use crate::runtime::request_body::Progress;
+use crate::runtime::request_body::{ClientBody, Progress};
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Upstream;
 
 use super::connection::Client;
 use super::failure::ForwardError;
-use super::head_guard::Exchange;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
@@ -76,19 +74,12 @@ pub struct Record {
     upstream: Option<(Arc<Upstream>, usize)>,
     upstream_ns: Option<u64>,
     overhead_ns: u64,
-    /// Tells the guard when the exchange has ended.
-    _exchange: Exchange,
 }
 
 impl Record {
     /// Begins with what the head says.
     #[must_use]
-    pub fn begin(
-        client: &Arc<Client>,
-        snapshot: Arc<Snapshot>,
-        request: &Request<Incoming>,
-        exchange: Exchange,
-    ) -> Box<Self> {
+    pub fn begin(client: &Arc<Client>, snapshot: Arc<Snapshot>, request: &Request<ClientBody>) -> Box<Self> {
         let gateway = &client.worker.gateway;
         let listener = client.admitted.listener.index;
         let trust = snapshot.policy.listeners.get(listener).map(|(trust, _)| trust);
@@ -140,7 +131,6 @@ impl Record {
             overhead_ns: 0,
             client: client.clone(),
             snapshot,
-            _exchange: exchange,
         })
     }
 
@@ -325,7 +315,7 @@ fn seconds(ns: u64) -> f64 {
 }
 
 /// A client's own id is kept when it is one and sound; else it is a UUIDv7 (RFC 9562), which sorts by time.
-fn id_of(snapshot: &Snapshot, request: &Request<Incoming>) -> HeaderValue {
+fn id_of(snapshot: &Snapshot, request: &Request<ClientBody>) -> HeaderValue {
     if let Some(id) = request_id::of_client(snapshot.policy.headers.request_id.as_ref(), request.headers()) {
         return id.clone();
     }

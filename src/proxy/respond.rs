@@ -8,6 +8,7 @@ use crate::policy::action::{Fixed, Redirect, Target};
 use crate::policy::denial::{Challenge, Denial, Tells};
 use crate::policy::route::Route;
 use crate::policy::verdict::{Allowances, Permit};
+use crate::wire::Spelling;
 
 use super::failure::ForwardError;
 use super::record::{Record, closes};
@@ -21,6 +22,8 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 pub struct Answer {
     /// Its head; hop-by-hop headers are off.
     pub head: http::response::Parts,
+    /// How its headers' names were written.
+    pub spelling: Option<Spelling>,
     /// Its body.
     pub body: AnswerBody,
 }
@@ -44,20 +47,19 @@ pub struct Carried<'a> {
 
 /// Passes the upstream's answer on.
 pub fn forwarded(mut record: Box<Record>, answer: Answer, carried: &Carried<'_>) -> Response<ResponseBody> {
-    let Answer { mut head, body } = answer;
+    let Answer {
+        mut head,
+        spelling,
+        body,
+    } = answer;
     for name in carried.route.iter().flat_map(|route| &route.headers.response_remove) {
         head.headers.remove(name);
     }
     carried.put_on(&mut head.headers, &record);
-    head.version = http::Version::HTTP_11;
     record.answered(head.status);
     let body = match body {
-        AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream),
-        AnswerBody::Tunnel(tunnel) => {
-            record.client.heads.settle_upgrade(true);
-            tunnel.start(record);
-            ResponseBody::none()
-        }
+        AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream, spelling),
+        AnswerBody::Tunnel(tunnel) => ResponseBody::tunnel(record, tunnel, spelling),
     };
     Response::from_parts(head, body)
 }

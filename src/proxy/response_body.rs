@@ -1,4 +1,4 @@
-//! A response body on its way to the client. When hyper drops it the exchange is over: the record is written, and the upstream's
+//! A response body on its way to the client. When it is dropped the exchange is over: the record is written, and the upstream's
 //! connection kept if it ended cleanly.
 
 use std::pin::Pin;
@@ -7,18 +7,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::runtime::upstream::{Connection, InFlight};
+use crate::runtime::upstream::InFlight;
+use crate::wire::Spelling;
+use crate::wire::exchange::Fault;
 
 use super::record::Record;
+use super::send::UpstreamExchange;
+use super::tunnel::Tunnel;
 
 /// A response body.
 pub struct ResponseBody {
     source: Source,
-    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done. `None`: a tunnel has it.
-    record: Option<Box<Record>>,
+    /// How the names of its head were written.
+    spelling: Option<Spelling>,
+    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done.
+    record: Box<Record>,
 }
 
 enum Source {
@@ -26,13 +31,15 @@ enum Source {
     Own(Option<Bytes>),
     /// The upstream's, with what is given back at its end.
     Upstream(FromUpstream),
+    /// Nothing: the connection becomes a tunnel.
+    Tunnel(Tunnel),
 }
 
 /// What comes from the upstream.
 pub struct FromUpstream {
-    body: Incoming,
+    /// `None`: it was given back.
+    exchange: Option<UpstreamExchange>,
     lease: Lease,
-    ended: bool,
     /// `stream_idle_timeout`, armed while the upstream is waited for.
     idle: Option<Idle>,
 }
@@ -63,21 +70,19 @@ impl Idle {
     }
 }
 
-/// The place in an upstream that a request holds, and its connection.
+/// The place in an upstream that a request holds.
 pub struct Lease {
     /// The place.
     pub place: InFlight,
     /// Whose pool.
     pub worker: usize,
-    /// The connection; `None`: it became a tunnel.
-    pub connection: Option<Connection>,
 }
 
 /// Why a response body ended early.
 #[derive(Debug)]
 pub enum StreamFault {
     /// The upstream broke off.
-    Upstream(hyper::Error),
+    Upstream(Fault),
     /// It was silent for longer than `stream_idle_timeout`.
     Silent,
 }
@@ -98,27 +103,58 @@ impl ResponseBody {
     #[must_use]
     pub fn own(record: Box<Record>, text: Bytes) -> Self {
         let source = Source::Own((!text.is_empty()).then_some(text));
-        Self {
-            source,
-            record: Some(record),
-        }
-    }
-
-    /// Nothing: a tunnel follows, which keeps the record.
-    #[must_use]
-    pub fn none() -> Self {
-        Self {
-            source: Source::Own(None),
-            record: None,
-        }
+        Self::new(source, None, record)
     }
 
     /// The upstream's.
     #[must_use]
-    pub fn upstream(record: Box<Record>, body: FromUpstream) -> Self {
+    pub fn upstream(record: Box<Record>, body: FromUpstream, spelling: Option<Spelling>) -> Self {
+        Self::new(Source::Upstream(body), spelling, record)
+    }
+
+    /// None: a tunnel follows the head.
+    #[must_use]
+    pub fn tunnel(record: Box<Record>, tunnel: Tunnel, spelling: Option<Spelling>) -> Self {
+        Self::new(Source::Tunnel(tunnel), spelling, record)
+    }
+
+    fn new(source: Source, spelling: Option<Spelling>, record: Box<Record>) -> Self {
         Self {
-            source: Source::Upstream(body),
-            record: Some(record),
+            source,
+            spelling,
+            record,
+        }
+    }
+
+    /// How the names of the response's head were written; `None`: lower case.
+    #[must_use]
+    pub const fn spelling(&self) -> Option<&Spelling> {
+        self.spelling.as_ref()
+    }
+
+    /// Whether a tunnel follows the head.
+    #[must_use]
+    pub const fn is_tunnel(&self) -> bool {
+        matches!(self.source, Source::Tunnel(_))
+    }
+
+    /// The tunnel that follows the head, and the record that it is to be written to.
+    #[must_use]
+    pub fn into_tunnel(self) -> Option<(Tunnel, Box<Record>)> {
+        match self.source {
+            Source::Tunnel(tunnel) => Some((tunnel, self.record)),
+            Source::Own(_) | Source::Upstream(_) => None,
+        }
+    }
+
+    /// Sends the request's body on while the client takes nothing of the response.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Source::Upstream(FromUpstream {
+            exchange: Some(exchange),
+            ..
+        }) = &mut self.source
+        {
+            exchange.poll_upload(cx);
         }
     }
 }
@@ -126,18 +162,20 @@ impl ResponseBody {
 impl FromUpstream {
     /// `idle_timeout` zero: it may be silent for as long as it likes.
     #[must_use]
-    pub fn new(body: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
+    pub fn new(exchange: UpstreamExchange, lease: Lease, idle_timeout: Duration) -> Self {
         let idle = (!idle_timeout.is_zero()).then(|| Idle::new(idle_timeout));
         Self {
-            body,
+            exchange: Some(exchange),
             lease,
-            ended: false,
             idle,
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+        let Some(exchange) = &mut self.exchange else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(frame) = exchange.poll_frame(cx) else {
             let Some(idle) = &mut self.idle else {
                 return Poll::Pending;
             };
@@ -147,17 +185,15 @@ impl FromUpstream {
         if let Some(idle) = &mut self.idle {
             idle.waiting = false;
         }
-        self.ended = frame.is_none();
         Poll::Ready(frame.map(|frame| frame.map_err(StreamFault::Upstream)))
     }
 }
 
 impl Drop for FromUpstream {
     fn drop(&mut self) {
-        let lease = &mut self.lease;
-        let clean = self.ended || self.body.is_end_stream();
-        if let (true, Some(endpoint), Some(connection)) = (clean, lease.place.endpoint(), lease.connection.take()) {
-            endpoint.keep(lease.worker, connection);
+        let connection = self.exchange.take().and_then(|exchange| exchange.into_connection());
+        if let (Some(endpoint), Some(connection)) = (self.lease.place.endpoint(), connection) {
+            endpoint.keep(self.lease.worker, connection);
         }
     }
 }
@@ -171,10 +207,10 @@ impl Body for ResponseBody {
         let frame = match &mut this.source {
             Source::Own(text) => text.take().map(|text| Ok(Frame::data(text))),
             Source::Upstream(body) => ready!(body.poll(cx)),
+            Source::Tunnel(_) => None,
         };
-        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        if let (Some(record), Some(data)) = (&mut this.record, data) {
-            record.bytes_out += data.len() as u64;
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            this.record.bytes_out += data.len() as u64;
         }
         Poll::Ready(frame)
     }
@@ -182,14 +218,19 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(text) => text.is_none(),
-            Source::Upstream(body) => body.body.is_end_stream(),
+            Source::Upstream(body) => body.exchange.as_ref().is_none_or(|exchange| exchange.is_end()),
+            Source::Tunnel(_) => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Source::Upstream(body) => body.body.size_hint(),
+            Source::Upstream(body) => {
+                let length = body.exchange.as_ref().and_then(|exchange| exchange.length());
+                length.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            Source::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use http::{Method, Request, Response, header};
-use hyper::body::Incoming;
+use http::Method;
+use http::request::Parts;
 
-use crate::runtime::request_body::{Progress, RequestBody};
-use crate::runtime::upstream::{Connection, InFlight, Upstream};
+use crate::runtime::request_body::RequestBody;
+use crate::runtime::upstream::InFlight;
+use crate::wire::Spelling;
+use crate::wire::exchange::{Exchange, Fault, Outgoing, Patience, ResponseHead};
 
 use super::dial::dial;
 use super::failure::ForwardError;
@@ -17,15 +19,20 @@ pub struct Sending<'a> {
     pub place: &'a mut InFlight,
     /// Whose pool.
     pub worker: usize,
-    /// Keep header names as they are written.
-    pub preserve_case: bool,
+    /// The request's head.
+    pub parts: &'a Parts,
+    /// How its names were written; `None`: they are sent in lower case.
+    pub spelling: Option<&'a Spelling>,
     /// `Host` names the endpoint; else it is sent as it stands.
     pub own_host: bool,
     /// From the request's last byte to the response's head; zero: no bound.
     pub response_timeout: Duration,
-    /// How far the body came; `None`: there is none.
-    pub progress: Option<&'a Progress>,
+    /// A body follows the head.
+    pub has_body: bool,
 }
+
+/// An exchange with an upstream. Boxed: it is handed on from future to future.
+pub type UpstreamExchange = Box<Exchange<RequestBody>>;
 
 impl Sending<'_> {
     /// Tries until an endpoint answers: any method while nothing was sent, and idempotent ones without a body while no byte of a
@@ -33,13 +40,15 @@ impl Sending<'_> {
     ///
     /// # Errors
     /// How the last attempt failed.
-    pub async fn send(
-        self,
-        mut request: Box<Request<RequestBody>>,
-    ) -> Result<(Response<Incoming>, Connection), ForwardError> {
+    pub async fn send(self, mut body: RequestBody) -> Result<(ResponseHead, UpstreamExchange), ForwardError> {
         let upstream = self.place.upstream().clone();
-        let repeatable = is_idempotent(request.method()) && self.progress.is_none();
-        let mut retries = upstream.spec.config.retries;
+        let config = &upstream.spec.config;
+        let patience = Patience {
+            body_idle: config.body_idle_timeout,
+            response: self.response_timeout,
+        };
+        let repeatable = is_idempotent(&self.parts.method) && !self.has_body;
+        let mut retries = config.retries;
         let mut failed = None;
         let mut may_reuse = true;
         loop {
@@ -51,9 +60,9 @@ impl Sending<'_> {
             let connected = match kept {
                 Some(connection) => Ok(connection),
                 // Boxed: rare, and large enough to double what every idle connection of a client costs.
-                None => Box::pin(dial(endpoint, upstream.spec.config.connect_timeout, self.preserve_case)).await,
+                None => Box::pin(dial(endpoint, config.connect_timeout)).await,
             };
-            let mut connection = match connected {
+            let connection = match connected {
                 Ok(connection) => connection,
                 Err(error) if retries == 0 => {
                     tracing::warn!(endpoint = %endpoint.name, error = %error, "upstream cannot be reached");
@@ -66,16 +75,19 @@ impl Sending<'_> {
                     continue;
                 }
             };
-            if self.own_host {
-                request.headers_mut().insert(header::HOST, endpoint.authority.clone());
-            }
-            let spare = (repeatable && (reused || retries > 0)).then(|| copy_of(&request));
-            let response = connection.try_send_request(*request);
-            request = match self.answered(&upstream, response).await {
-                Ok(response) => return Ok((response, connection)),
-                Err(Failed::Timeout(error)) => return Err(error),
-                Err(Failed::Unsent(unsent)) => unsent,
-                Err(Failed::Broken) => spare.ok_or(ForwardError::BadGateway)?,
+            let outgoing = Outgoing {
+                parts: self.parts,
+                spelling: self.spelling,
+                host: self.own_host.then_some(&endpoint.authority),
+            };
+            let mut exchange = Box::new(Exchange::begin(connection, outgoing, body));
+            body = match exchange.head(patience).await {
+                Ok(head) => return Ok((head, exchange)),
+                // Without a body the same request can be sent once more, if it does no harm.
+                Err(Fault::Unsent) if !self.has_body => RequestBody::Empty,
+                Err(Fault::Unsent) => exchange.into_body().ok_or(ForwardError::BadGateway)?,
+                Err(Fault::Broken | Fault::Nonsense(_)) if repeatable => RequestBody::Empty,
+                Err(fault) => return Err(failure(fault)),
             };
             // A kept connection that the other side closed in this very moment is nobody's failure, and costs no retry; its
             // like are not tried again.
@@ -86,68 +98,16 @@ impl Sending<'_> {
             may_reuse = false;
         }
     }
-
-    /// Waits for the head of the response, as long as the route allows.
-    async fn answered(
-        &self,
-        upstream: &Upstream,
-        response: impl Future<Output = Result<Response<Incoming>, Unanswered>>,
-    ) -> Result<Response<Incoming>, Failed> {
-        let sent = match self.progress {
-            None if self.response_timeout.is_zero() => response.await,
-            None => tokio::time::timeout(self.response_timeout, response)
-                .await
-                .map_err(|_| Failed::Timeout(ForwardError::Timeout))?,
-            // Boxed: only requests with a body are watched, and every connection would pay for it.
-            Some(progress) => tokio::select! {
-                biased;
-                response = response => response,
-                error = Box::pin(self.watch(upstream, progress)) => return Err(Failed::Timeout(error)),
-            },
-        };
-        sent.map_err(|mut error| match error.take_message() {
-            Some(unsent) => Failed::Unsent(Box::new(unsent)),
-            None => Failed::Broken,
-        })
-    }
-
-    /// Ends when the body stands still for `body_idle_timeout`, or the response is overdue once the body is through.
-    async fn watch(&self, upstream: &Upstream, progress: &Progress) -> ForwardError {
-        let idle = upstream.spec.config.body_idle_timeout;
-        let mut frames = progress.frames();
-        while !progress.is_finished() {
-            if tokio::time::timeout(idle, progress.finished()).await.is_ok() {
-                break;
-            }
-            let now = progress.frames();
-            if now == frames {
-                return if progress.is_starved() {
-                    ForwardError::BodyStalled
-                } else {
-                    ForwardError::Timeout
-                };
-            }
-            frames = now;
-        }
-        if self.response_timeout.is_zero() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(self.response_timeout).await;
-        ForwardError::Timeout
-    }
 }
 
-/// hyper's word for a request that got no response, with the request itself if it was not sent.
-type Unanswered = hyper::client::conn::TrySendError<Request<RequestBody>>;
-
-/// How an attempt failed.
-enum Failed {
-    /// Nothing was written: the request is as it was.
-    Unsent(Box<Request<RequestBody>>),
-    /// Something was written, and no response came.
-    Broken,
-    /// Time ran out.
-    Timeout(ForwardError),
+/// What the client is told of a fault that nothing more can be tried about.
+const fn failure(fault: Fault) -> ForwardError {
+    match fault {
+        Fault::Unsent | Fault::Broken | Fault::Nonsense(_) => ForwardError::BadGateway,
+        Fault::RequestBody => ForwardError::BodyBroken,
+        Fault::Starved => ForwardError::BodyStalled,
+        Fault::TimedOut => ForwardError::Timeout,
+    }
 }
 
 /// RFC 9110 §9.2.2.
@@ -161,16 +121,6 @@ fn is_idempotent(method: &Method) -> bool {
         Method::TRACE,
     ]
     .contains(method)
-}
-
-/// The same request once more; it has no body.
-fn copy_of(request: &Request<RequestBody>) -> Box<Request<RequestBody>> {
-    let mut copy = Request::new(RequestBody::Empty);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy.extensions_mut().clone_from(request.extensions());
-    Box::new(copy)
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::sync::Notify;
 
 use crate::runtime::gateway::Phase;
+use crate::runtime::request_body::RequestBody;
+use crate::wire::exchange::Exchange;
+use crate::wire::stream::Stream;
 
 use super::record::Record;
 use super::response_body::Lease;
@@ -19,45 +21,40 @@ use super::response_body::Lease;
 /// After one side has ended, the other may go on for this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Two connections that are about to become one.
+/// The upstream's side of a connection that is about to become one with the client's.
 pub struct Tunnel {
-    /// The client's.
-    pub client: OnUpgrade,
-    /// The upstream's.
-    pub upstream: OnUpgrade,
+    stream: Stream,
+    /// What came behind the 101.
+    ahead: Bytes,
     /// The upstream's place, held as long as the tunnel.
-    pub lease: Lease,
+    lease: Lease,
 }
 
 impl Tunnel {
-    /// Copies in a task of its own, which writes the record when both sides have ended.
-    pub fn start(self, mut record: Box<Record>) {
+    /// After the head of a 101.
+    #[must_use]
+    pub fn new(exchange: Exchange<RequestBody>, lease: Lease) -> Self {
+        let (stream, ahead) = exchange.into_stream();
+        Self { stream, ahead, lease }
+    }
+
+    /// Copies to and from the client, which has sent `ahead` already, until both sides have ended; then the record is written.
+    pub async fn run(self, client: Stream, ahead: Bytes, mut record: Box<Record>) {
         let worker = record.client.worker.clone();
-        let open = worker.gateway.connected();
-        tokio::spawn(async move {
-            let Self {
-                client,
-                upstream,
-                lease,
-            } = self;
-            if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
-                let ended = Arc::new(Notify::new());
-                let mut client = Side::new(client, &ended);
-                let mut upstream = Side::new(upstream, &ended);
-                let (from_client, from_upstream) = (client.read.clone(), upstream.read.clone());
-                tokio::select! {
-                    // How a tunnel ends is its own protocol's affair.
-                    _ = copy_bidirectional(&mut client, &mut upstream) => {}
-                    () = long_after(&ended) => {}
-                    () = worker.gateway.reached(Phase::Ended) => {}
-                }
-                record.tunnel_in = from_client.load(Ordering::Relaxed);
-                record.bytes_out = from_upstream.load(Ordering::Relaxed);
-            }
-            drop(lease);
-            drop(record);
-            drop(open);
-        });
+        let ended = Arc::new(Notify::new());
+        let mut client = Side::new(client, ahead, &ended);
+        let mut upstream = Side::new(self.stream, self.ahead, &ended);
+        let (from_client, from_upstream) = (client.read.clone(), upstream.read.clone());
+        tokio::select! {
+            // How a tunnel ends is its own protocol's affair.
+            _ = copy_bidirectional(&mut client, &mut upstream) => {}
+            () = long_after(&ended) => {}
+            () = worker.gateway.reached(Phase::Ended) => {}
+        }
+        record.tunnel_in = from_client.load(Ordering::Relaxed);
+        record.bytes_out = from_upstream.load(Ordering::Relaxed);
+        drop(self.lease);
+        drop(record);
     }
 }
 
@@ -69,16 +66,19 @@ async fn long_after(ended: &Notify) {
 
 /// A side of the tunnel, and the bytes it brought.
 struct Side {
-    io: TokioIo<Upgraded>,
+    io: Stream,
+    /// What was read of it before.
+    ahead: Bytes,
     read: Arc<AtomicU64>,
     /// Told when it has no more to say.
     ended: Arc<Notify>,
 }
 
 impl Side {
-    fn new(io: Upgraded, ended: &Arc<Notify>) -> Self {
+    fn new(io: Stream, ahead: Bytes, ended: &Arc<Notify>) -> Self {
         Self {
-            io: TokioIo::new(io),
+            io,
+            ahead,
             read: Arc::default(),
             ended: ended.clone(),
         }
@@ -88,7 +88,13 @@ impl Side {
 impl AsyncRead for Side {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        let polled = if self.ahead.is_empty() {
+            Pin::new(&mut self.io).poll_read(cx, buf)
+        } else {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+            Poll::Ready(Ok(()))
+        };
         let came = u64::try_from(buf.filled().len() - before).unwrap_or(u64::MAX);
         self.read.fetch_add(came, Ordering::Relaxed);
         if came == 0 && polled.is_ready() {

@@ -16,9 +16,9 @@ use crate::config::model;
 use crate::observe::metrics::ListenerMetrics;
 use crate::observe::output::LineBuffer;
 use crate::runtime::gateway::{Gateway, Phase};
+use crate::wire::downstream::Limits;
 
 use super::connection;
-use super::head_guard::Limits;
 
 /// Between closings of upstream connections that were idle for too long.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -191,6 +191,6 @@ async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListene
         };
         // Small answers must not wait for the acknowledgement of the last (RFC 896).
         let _ = stream.set_nodelay(true);
-        tokio::spawn(connection::serve(worker.clone(), admitted, stream));
+        tokio::spawn(connection::serve(worker.clone(), admitted, stream.into()));
     }
 }

@@ -244,6 +244,12 @@ impl Gateway {
         let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
     }
 
+    /// Whether the process has come that far in its life.
+    #[must_use]
+    pub fn has_reached(&self, phase: Phase) -> bool {
+        *self.phase.borrow() >= phase
+    }
+
     /// Whether requests may be sent here: serving, and every issuer's keys were tried, for `FIRST_FETCHES` at most.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -1,15 +1,23 @@
-//! A request body on its way to the upstream: counted, bounded, its progress told to whoever watches the time.
+//! A request body on its way to the upstream: counted, bounded, its progress told to whoever records the request.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::sync::Notify;
+
+use crate::wire::downstream::RequestStream;
+
+/// The body of a client's request, as it comes.
+#[derive(Debug)]
+pub enum ClientBody {
+    /// No body.
+    Empty,
+    /// On an HTTP/1 connection.
+    Http1(RequestStream),
+}
 
 /// What is sent upstream.
 #[derive(Debug)]
@@ -23,7 +31,7 @@ pub enum RequestBody {
 /// A body that comes from the client.
 #[derive(Debug)]
 pub struct Flowing {
-    client: Incoming,
+    client: RequestStream,
     progress: Arc<Progress>,
     /// Bytes; zero: any number.
     max: u64,
@@ -33,13 +41,7 @@ pub struct Flowing {
 #[derive(Debug, Default)]
 pub struct Progress {
     bytes: AtomicU64,
-    /// Frames that went through: moves as long as the body flows.
-    frames: AtomicU64,
-    /// The upstream has asked for more than the client has sent.
-    starved: AtomicBool,
-    finished: AtomicBool,
     fault: parking_lot::Mutex<Option<BodyFault>>,
-    ended: Notify,
 }
 
 /// Why a body ended early. The client's doing, each of them.
@@ -63,20 +65,12 @@ impl std::fmt::Display for BodyFault {
 impl std::error::Error for BodyFault {}
 
 impl RequestBody {
-    /// Says how the body is framed where hyper must be told: without `Transfer-Encoding` it leaves a body of unknown length off a
-    /// GET or HEAD.
-    pub fn frame(&self, headers: &mut HeaderMap) {
-        if self.size_hint().exact().is_none() {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-    }
-
     /// Wraps the client's body; `max` bytes, zero: any number.
     #[must_use]
-    pub fn of(client: Incoming, max: u64) -> (Self, Option<Arc<Progress>>) {
-        if client.is_end_stream() {
+    pub fn of(client: ClientBody, max: u64) -> (Self, Option<Arc<Progress>>) {
+        let ClientBody::Http1(client) = client else {
             return (Self::Empty, None);
-        }
+        };
         let progress = Arc::new(Progress::default());
         let flowing = Flowing {
             client,
@@ -94,41 +88,10 @@ impl Progress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Frames that went through.
-    #[must_use]
-    pub fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed)
-    }
-
-    /// Whether the client is waited for, rather than the upstream.
-    #[must_use]
-    pub fn is_starved(&self) -> bool {
-        self.starved.load(Ordering::Relaxed)
-    }
-
-    /// Whether the whole body went through.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
-    }
-
     /// Why it ended early, if it did.
     #[must_use]
     pub fn fault(&self) -> Option<BodyFault> {
         *self.fault.lock()
-    }
-
-    /// Waits until the whole body went through.
-    pub async fn finished(&self) {
-        while !self.is_finished() {
-            self.ended.notified().await;
-        }
-    }
-
-    fn finish(&self) {
-        self.finished.store(true, Ordering::Release);
-        // One watcher at most; `notify_one` is remembered if it does not wait yet.
-        self.ended.notify_one();
     }
 
     fn fail(&self, fault: BodyFault) -> BodyFault {
@@ -165,18 +128,11 @@ impl Body for RequestBody {
 
 impl Flowing {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        self.progress.starved.store(true, Ordering::Relaxed);
-        let frame = ready!(Pin::new(&mut self.client).poll_frame(cx));
-        self.progress.starved.store(false, Ordering::Relaxed);
-        let frame = match frame {
-            None => {
-                self.progress.finish();
-                return Poll::Ready(None);
-            }
+        let frame = match ready!(Pin::new(&mut self.client).poll_frame(cx)) {
+            None => return Poll::Ready(None),
             Some(Err(_)) => return Poll::Ready(Some(Err(self.progress.fail(BodyFault::Broken)))),
             Some(Ok(frame)) => frame,
         };
-        self.progress.frames.fetch_add(1, Ordering::Relaxed);
         let length = frame.data_ref().map_or(0, Bytes::len);
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         let bytes = self
@@ -187,18 +143,6 @@ impl Flowing {
         if self.max > 0 && bytes > self.max {
             return Poll::Ready(Some(Err(self.progress.fail(BodyFault::TooLarge))));
         }
-        // hyper asks no further once a body of known length is whole.
-        if self.client.is_end_stream() {
-            self.progress.finish();
-        }
         Poll::Ready(Some(Ok(frame)))
-    }
-}
-
-impl Drop for Flowing {
-    fn drop(&mut self) {
-        if self.client.is_end_stream() {
-            self.progress.finish();
-        }
     }
 }

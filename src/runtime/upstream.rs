@@ -11,14 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 
 use crate::compile::UpstreamSpec;
 use crate::config::model::{Balance, Endpoint as Url};
 use crate::observe::metrics::UpstreamMetrics;
-
-use super::request_body::RequestBody;
+use crate::wire::exchange::Connection;
 
 pub use budget::RetryBudget;
 pub use resolve::{Addresses, Resolver};
@@ -30,9 +28,6 @@ const MAX_IDLE: usize = 128;
 /// An idle connection is closed after this long; shorter than common servers' own keep-alive (uvicorn's is 5 s, but it says so by
 /// closing, which is noticed).
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
-
-/// A connection to an endpoint, ready for one request.
-pub type Connection = SendRequest<RequestBody>;
 
 /// An upstream and its endpoints.
 #[derive(Debug)]
@@ -167,7 +162,7 @@ impl Upstream {
         for endpoint in &self.endpoints {
             if let Some(idle) = endpoint.idle.get(worker) {
                 idle.lock()
-                    .retain(|idle| idle.since.elapsed() < MAX_IDLE_TIME && !idle.connection.is_closed());
+                    .retain_mut(|idle| idle.since.elapsed() < MAX_IDLE_TIME && idle.connection.is_quiet());
             }
         }
     }
@@ -191,15 +186,16 @@ impl Endpoint {
     #[must_use]
     pub fn take_idle(&self, worker: usize) -> Option<Connection> {
         let mut idle = self.idle.get(worker)?.lock();
-        let place = idle.iter().rposition(|idle| idle.connection.is_ready())?;
-        Some(idle.remove(place).connection)
+        loop {
+            let mut connection = idle.pop()?.connection;
+            if connection.is_quiet() {
+                return Some(connection);
+            }
+        }
     }
 
     /// Keeps a connection whose request and response both ended cleanly (hardening r33).
     pub fn keep(&self, worker: usize, connection: Connection) {
-        if connection.is_closed() {
-            return;
-        }
         if let Some(idle) = self.idle.get(worker) {
             let mut idle = idle.lock();
             if idle.len() < MAX_IDLE {

@@ -9,8 +9,8 @@ use http::{HeaderMap, Method, Uri};
 
 use crate::config::model::Listener;
 use crate::policy::denial::Denial;
-use crate::proxy::handler::refused_by_guard;
-use crate::proxy::head_guard::{MAX_HEAD_BYTES, MAX_TARGET_BYTES, judge_head_within};
+use crate::proxy::handler::refused_head;
+use crate::wire::{MAX_HEAD_BYTES, MAX_TARGET_BYTES, judge_head_within};
 
 /// Stands for a host that is not known: RFC 9112 §3.2 wants one. It is taken off once the head was guarded.
 const ANY_HOST: &str = "any";
@@ -102,7 +102,7 @@ impl Written {
     pub(super) fn read(&self, listener: &Listener) -> Result<Request, Denial> {
         let head = self.head();
         let max_head = listener.max_header_bytes.min(MAX_HEAD_BYTES);
-        let framing = judge_head_within(&head, max_head, max_head.min(MAX_TARGET_BYTES)).map_err(refused_by_guard)?;
+        let framing = judge_head_within(&head, max_head, max_head.min(MAX_TARGET_BYTES)).map_err(refused_head)?;
         let mut request = read(&head, framing.content_length.is_none())
             .ok_or_else(|| Denial::malformed("a sound head that cannot be read"))?;
         if !self.has_host() {
