@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint, LimitStore, LimitUnit, TokenSource};
+use super::model::{Config, LimitStore, LimitUnit, TokenSource};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -44,11 +44,7 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for (name, upstream) in &config.upstreams {
         let key = |key| format!("upstreams.{name}.{key}");
-        let unix = upstream.urls.iter().any(|url| matches!(url, Endpoint::Unix(_)));
-        later(unix, key("urls"));
         later(upstream.http2, key("http2"));
-        later(!upstream.try_timeout.is_zero(), key("try_timeout"));
-        later(upstream.health.is_some(), key("health"));
         later(upstream.tls.is_some(), key("tls"));
     }
     for route in &config.routes {

@@ -66,6 +66,8 @@ pub async fn forward(
         own_host: !route.headers.keeps_host(&parts.headers),
         response_timeout: to.response_timeout,
         has_body: progress.is_some(),
+        now_ns: record.now.monotonic_ns,
+        clock: client.worker.gateway.clock,
     };
     let answered = sending.send(body).await;
     record.sent_to(upstream, place.endpoint_place());

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod forward;
 pub mod handler;
 pub mod listener;
+pub mod probe;
 pub mod record;
 pub mod respond;
 pub mod response_body;

@@ -161,8 +161,10 @@ impl Upstream {
     pub fn sweep(&self, worker: usize) {
         for endpoint in &self.endpoints {
             if let Some(idle) = endpoint.idle.get(worker) {
-                idle.lock()
-                    .retain_mut(|idle| idle.since.elapsed() < MAX_IDLE_TIME && idle.connection.is_quiet());
+                idle.lock().retain_mut(|idle| {
+                    let young = idle.since.elapsed() < MAX_IDLE_TIME;
+                    young && endpoint.still_has(&idle.connection) && idle.connection.is_quiet()
+                });
             }
         }
     }
@@ -188,9 +190,40 @@ impl Endpoint {
         let mut idle = self.idle.get(worker)?.lock();
         loop {
             let mut connection = idle.pop()?.connection;
-            if connection.is_quiet() {
+            if self.still_has(&connection) && connection.is_quiet() {
                 return Some(connection);
             }
+        }
+    }
+
+    /// Whether a connection goes to where the endpoint's name still points.
+    fn still_has(&self, connection: &Connection) -> bool {
+        match (&self.addresses, connection.address()) {
+            (Some(addresses), Some(address)) => addresses.has(address),
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// An exchange with it failed at `now_ns`, and not for the client's sake.
+    pub fn failed(&self, now_ns: u64) {
+        self.say(self.standing.failed(now_ns));
+    }
+
+    /// It answered.
+    pub fn succeeded(&self) {
+        self.say(self.standing.succeeded());
+    }
+
+    /// What health checks found of it, once that has changed.
+    pub fn checked(&self, healthy: bool) {
+        self.say(self.standing.checked(healthy));
+    }
+
+    fn say(&self, change: Change) {
+        match change {
+            Change::None => {}
+            Change::Down => tracing::warn!(endpoint = %self.name, "upstream endpoint down"),
+            Change::Up => tracing::info!(endpoint = %self.name, "upstream endpoint up"),
         }
     }
 

@@ -6,6 +6,7 @@
 //! May depend on: the rest of this room.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -33,6 +34,8 @@ const MAX_INTERIM: u8 = 32;
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
+    /// Of the other side; `None`: it has none.
+    address: Option<IpAddr>,
     /// Kept with the connection, so that a request seldom touches the timer wheel.
     clock: Clock,
 }
@@ -40,11 +43,18 @@ pub struct Connection {
 impl Connection {
     /// A fresh one.
     #[must_use]
-    pub fn new(stream: Stream) -> Self {
+    pub fn new(stream: Stream, address: Option<IpAddr>) -> Self {
         Self {
             stream,
+            address,
             clock: Clock::new(Due::Never),
         }
+    }
+
+    /// The other side's address; `None`: it has none.
+    #[must_use]
+    pub const fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Whether it may be used again: the other side has neither closed it nor said anything unasked, as far as is known here.
@@ -93,6 +103,17 @@ pub enum Fault {
     Starved,
     /// The upstream did not take the request's body, or did not answer, in time.
     TimedOut,
+}
+
+impl Fault {
+    /// Whether the other side is to blame.
+    #[must_use]
+    pub const fn is_the_upstreams(self) -> bool {
+        match self {
+            Self::Unsent | Self::Broken | Self::Nonsense(_) | Self::TimedOut => true,
+            Self::RequestBody | Self::Starved => false,
+        }
+    }
 }
 
 impl std::fmt::Display for Fault {

@@ -24,3 +24,4 @@ mod streams;
 mod takeover;
 mod tokens;
 mod upgrades;
+mod upstreams;

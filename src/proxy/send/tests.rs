@@ -25,7 +25,11 @@ fn upstream(urls: &[String]) -> Arc<Upstream> {
         name: Arc::from("u"),
         config: loaded.config.upstreams["u"].clone(),
     };
-    Arc::new(Upstream::new(spec, Metrics::new("test").unwrap().upstream("u", &[]), 1))
+    Arc::new(Upstream::new(
+        spec,
+        Metrics::new("test").unwrap().upstream("u", urls),
+        1,
+    ))
 }
 
 async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, UpstreamExchange), ForwardError> {
@@ -40,6 +44,8 @@ async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, Ups
         own_host: true,
         response_timeout: Duration::ZERO,
         has_body: false,
+        now_ns: 0,
+        clock: Clock::start(),
     };
     sending.send(RequestBody::Empty).await
 }

@@ -2,6 +2,7 @@
 //! DNS and an address that is gone is left.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -22,25 +23,31 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// The addresses of a name.
 #[derive(Debug, Default)]
-pub struct Addresses(ArcSwapOption<Vec<IpAddr>>);
+pub struct Addresses {
+    known: ArcSwapOption<Vec<IpAddr>>,
+    turn: AtomicUsize,
+}
 
 impl Addresses {
-    /// What is known; `None`: not resolved yet.
+    /// All that are known, each connection beginning with another; `None`: not resolved yet.
     #[must_use]
-    pub fn known(&self) -> Option<Arc<Vec<IpAddr>>> {
-        self.0.load_full()
+    pub fn in_turn(&self) -> Option<Vec<IpAddr>> {
+        let mut known = self.known.load().as_ref()?.to_vec();
+        let first = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(known.len())?;
+        known.rotate_left(first);
+        Some(known)
     }
 
     /// Whether connections to this address are still to be used.
     #[must_use]
     pub fn has(&self, address: IpAddr) -> bool {
-        self.0.load().as_ref().is_none_or(|known| known.contains(&address))
+        self.known.load().as_ref().is_none_or(|known| known.contains(&address))
     }
 
     fn publish(&self, addresses: Vec<IpAddr>) -> bool {
-        let changed = self.0.load().as_ref().is_none_or(|known| **known != addresses);
+        let changed = self.known.load().as_ref().is_none_or(|known| **known != addresses);
         if changed {
-            self.0.store(Some(Arc::new(addresses)));
+            self.known.store(Some(Arc::new(addresses)));
         }
         changed
     }
