@@ -17,17 +17,20 @@ const LONGEST: usize = 400;
 const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("policy", &[]),
     ("config", &[]),
-    ("wire", &[]),
+    ("protocol", &[]),
     ("compile", &["config", "policy"]),
     ("observe", &["policy"]),
-    ("runtime", &["compile", "config", "observe", "policy", "wire"]),
-    ("proxy", &["compile", "config", "observe", "policy", "runtime", "wire"]),
+    ("runtime", &["compile", "config", "observe", "policy", "protocol"]),
+    (
+        "proxy",
+        &["compile", "config", "observe", "policy", "runtime", "protocol"],
+    ),
     ("admin", &["compile", "config", "observe", "policy", "runtime"]),
     ("demo", &[]),
     (
         "command",
         &[
-            "admin", "compile", "config", "demo", "observe", "policy", "proxy", "runtime", "wire",
+            "admin", "compile", "config", "demo", "observe", "policy", "proxy", "runtime", "protocol",
         ],
     ),
 ];

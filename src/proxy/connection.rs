@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 
 use crate::config::model::HeaderCase;
 use crate::policy::headers::address_value;
+use crate::protocol::downstream::{After, Arrival, Downstream, RequestStream};
+use crate::protocol::stream::Stream;
 use crate::runtime::gateway::Phase;
 use crate::runtime::request_body::ClientBody;
-use crate::wire::downstream::{After, Arrival, Downstream, RequestStream};
-use crate::wire::stream::Stream;
 
 use super::handler::{self, Arrived};
 use super::response_body::ResponseBody;

@@ -12,9 +12,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::config::model::Endpoint as Url;
+use crate::protocol::stream::Stream;
+use crate::protocol::upstream::Connection;
 use crate::runtime::upstream::Endpoint;
-use crate::wire::exchange::Connection;
-use crate::wire::stream::Stream;
 
 use super::listener::keepalive;
 

@@ -10,11 +10,11 @@ use crate::policy::action::Forward;
 use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
+use crate::protocol::Spelling;
+use crate::protocol::exchange::ResponseHead;
 use crate::runtime::request_body::{BodyFault, ClientBody, Progress, RequestBody};
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Endpoint;
-use crate::wire::Spelling;
-use crate::wire::exchange::ResponseHead;
 
 use super::connection::Client;
 use super::failure::ForwardError;

@@ -10,11 +10,11 @@ use crate::policy::facts::Facts;
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge::{self, Refused};
 use crate::policy::verdict::{Effect, Verdict};
+use crate::protocol::Spelling;
+use crate::protocol::refusal::Refusal;
 use crate::runtime::evidence;
 use crate::runtime::request_body::ClientBody;
 use crate::runtime::snapshot::Snapshot;
-use crate::wire::Spelling;
-use crate::wire::refusal::Refusal;
 
 use super::connection::Client;
 use super::forward::{self, Outgoing};

@@ -1,6 +1,6 @@
 //! The path of a request: from a client's connection to the upstream's, and back.
 //!
-//! [`worker`] accepts, [`connection`] serves one client with what `wire` reads and writes, [`handler`] is the path of one request: facts, case, evidence,
+//! [`worker`] accepts, [`connection`] serves one client with what `protocol` reads and writes, [`handler`] is the path of one request: facts, case, evidence,
 //! verdict, then [`forward`] or [`respond`], and [`record`] at its end. May import everything but `command`, `demo` and `admin`.
 
 pub mod connection;

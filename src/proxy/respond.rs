@@ -8,7 +8,7 @@ use crate::policy::action::{Fixed, Redirect, Target};
 use crate::policy::denial::{Challenge, Denial, Tells};
 use crate::policy::route::Route;
 use crate::policy::verdict::{Allowances, Permit};
-use crate::wire::Spelling;
+use crate::protocol::Spelling;
 
 use super::failure::ForwardError;
 use super::record::{Record, closes};

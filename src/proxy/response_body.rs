@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::protocol::Spelling;
+use crate::protocol::exchange::Fault;
 use crate::runtime::upstream::InFlight;
-use crate::wire::Spelling;
-use crate::wire::exchange::Fault;
 
 use super::record::Record;
 use super::send::UpstreamExchange;

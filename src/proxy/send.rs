@@ -5,10 +5,11 @@ use std::time::Duration;
 use http::Method;
 use http::request::Parts;
 
+use crate::protocol::Spelling;
+use crate::protocol::exchange::{Exchange, Fault, Patience, ResponseHead};
+use crate::protocol::upstream::Outgoing;
 use crate::runtime::request_body::RequestBody;
 use crate::runtime::upstream::InFlight;
-use crate::wire::Spelling;
-use crate::wire::exchange::{Exchange, Fault, Outgoing, Patience, ResponseHead};
 
 use super::dial::dial;
 use super::failure::ForwardError;

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::sync::Notify;
 
+use crate::protocol::exchange::Exchange;
+use crate::protocol::stream::Stream;
 use crate::runtime::gateway::Phase;
 use crate::runtime::request_body::RequestBody;
-use crate::wire::exchange::Exchange;
-use crate::wire::stream::Stream;
 
 use super::record::Record;
 use super::response_body::Lease;

@@ -15,8 +15,8 @@ use tokio::net::TcpListener;
 use crate::config::model;
 use crate::observe::metrics::ListenerMetrics;
 use crate::observe::output::LineBuffer;
+use crate::protocol::downstream::Limits;
 use crate::runtime::gateway::{Gateway, Phase};
-use crate::wire::downstream::Limits;
 
 use super::connection;
 

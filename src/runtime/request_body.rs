@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::wire::downstream::RequestStream;
+use crate::protocol::downstream::RequestStream;
 
 /// The body of a client's request, as it comes.
 #[derive(Debug)]

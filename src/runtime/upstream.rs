@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::compile::UpstreamSpec;
 use crate::config::model::{Balance, Endpoint as Url};
 use crate::observe::metrics::UpstreamMetrics;
-use crate::wire::exchange::Connection;
+use crate::protocol::upstream::Connection;
 
 /// Idle connections that one worker keeps to one endpoint.
 const MAX_IDLE: usize = 128;

@@ -23,6 +23,7 @@ use crate::policy::request_id;
 use crate::policy::route::{Place, Route, Why};
 use crate::policy::token::VerifiedToken;
 use crate::policy::verdict::{Effect, Permit};
+use crate::protocol::Speller;
 use crate::runtime::upstream::{authority_of, name_of};
 
 use super::evidence::{Keys, Missing};
@@ -259,16 +260,14 @@ impl Gateway<'_> {
         let secrecy = Secrecy::of(&policy.places.single, &request.headers);
         let shown = |(name, value): (&HeaderName, &HeaderValue)| secrecy.header(name, value, permit.identity());
         let mut lines = Vec::new();
-        for name in headers.keys() {
-            for (copy, value) in headers.get_all(name).iter().enumerate() {
-                lines.push((self.spelled(request, name, copy), shown((name, value))));
-            }
+        let preserve = self.config.server.header_case == HeaderCase::Preserve;
+        let mut speller = Speller::new(preserve.then_some(&request.spelling));
+        for (name, value) in &headers {
+            let name_written = String::from_utf8_lossy(speller.spell(name, value)).into_owned();
+            lines.push((name_written, shown((name, value))));
         }
         if request.chunked {
-            lines.push((
-                self.spelled(request, &header::TRANSFER_ENCODING, 0),
-                "chunked".to_owned(),
-            ));
+            lines.push((header::TRANSFER_ENCODING.to_string(), "chunked".to_owned()));
         }
         Some(Sent {
             name: upstream.name.to_string(),
@@ -277,15 +276,6 @@ impl Gateway<'_> {
             target: secrecy.target(&request.target),
             headers: lines,
         })
-    }
-
-    /// The name of a header on the wire: as the client wrote it, if it wrote it.
-    fn spelled(&self, request: &Request, name: &HeaderName, copy: usize) -> String {
-        let written = match self.config.server.header_case {
-            HeaderCase::Preserve => request.spelled.get(name).and_then(|written| written.get(copy)),
-            HeaderCase::Lower => None,
-        };
-        written.map_or_else(|| name.to_string(), Clone::clone)
     }
 }
 

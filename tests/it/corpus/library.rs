@@ -16,8 +16,8 @@ use gateway::policy::judge::{self, Case as Opened, Evidence};
 use gateway::policy::limit::DryMeter;
 use gateway::policy::token::TokenFault;
 use gateway::policy::verdict::Effect;
+use gateway::protocol::judge_head_within;
 use gateway::proxy::handler::refused_head;
-use gateway::wire::judge_head_within;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::Verdict;

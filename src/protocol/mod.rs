@@ -24,9 +24,10 @@ mod request_line;
 mod response_head;
 mod scratch;
 pub mod stream;
+pub mod upstream;
 
-pub use fields::Spelling;
-pub use request_head::{Framing, judge_head, judge_head_within};
+pub use fields::{Speller, Spelling};
+pub use request_head::{Framing, judge_head, judge_head_within, read_head_within};
 pub use request_line::REQUEST_LINE_ROOM;
 
 /// Most fields of one head, and of one body's trailers. hyper's own default, as Envoy's and about HAProxy's.
