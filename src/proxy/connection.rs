@@ -11,6 +11,7 @@ use http_body::Body;
 use parking_lot::Mutex;
 
 use crate::config::model::HeaderCase;
+use crate::policy::facts::Transport;
 use crate::policy::headers::address_value;
 use crate::protocol::downstream::{After, Arrival, Downstream, RequestStream};
 use crate::protocol::stream::Stream;
@@ -29,20 +30,46 @@ pub struct Client {
     pub admitted: Admitted,
     /// The peer's address, ready for `X-Forwarded-For`.
     pub peer_value: HeaderValue,
+    /// `None`: plain.
+    pub tls: Option<Tls>,
 }
 
-/// Serves one connection to its end.
-pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: Stream) {
+/// What a TLS handshake told.
+pub struct Tls {
+    /// The host that the client asked for, lower case.
+    pub server_name: Option<Box<str>>,
+    /// Whether it was asked for a certificate.
+    pub client_certificates: bool,
+}
+
+impl Client {
+    /// What its requests come over.
+    #[must_use]
+    pub fn transport(&self) -> Transport<'_> {
+        match &self.tls {
+            None => Transport::Plain,
+            Some(tls) => Transport::Tls {
+                server_name: tls.server_name.as_deref(),
+                client_certificates: tls.client_certificates,
+            },
+        }
+    }
+}
+
+/// Serves one connection to its end; `ahead` was read of it before.
+pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, stream: Stream, ahead: Vec<u8>) {
     let open = worker.gateway.connected();
     let gateway = worker.gateway.clone();
     let preserve = gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
-    let connection = Downstream::new(stream, admitted.listener.head_limits(), preserve);
+    let connection = Downstream::new(stream, &ahead, admitted.listener.head_limits(), preserve);
     let connection = Arc::new(Mutex::new(connection));
+    drop(ahead);
     let peer_value = address_value(admitted.peer);
     let client = Arc::new(Client {
         worker,
         admitted,
         peer_value,
+        tls,
     });
     let mut draining = pin!(gateway.reached(Phase::Draining));
     let mut drains = false;

@@ -105,7 +105,7 @@ async fn judge_and_answer(
     }
 }
 
-fn facts<'r>(client: &Client, record: &Record, request: &'r Request<ClientBody>) -> Result<Facts<'r>, Denial> {
+fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<ClientBody>) -> Result<Facts<'r>, Denial> {
     Facts::read(
         request.method(),
         request.uri(),
@@ -114,6 +114,7 @@ fn facts<'r>(client: &Client, record: &Record, request: &'r Request<ClientBody>)
         client.admitted.listener.index,
         record.now,
     )
+    .map(|facts| facts.over(client.transport()))
 }
 
 /// What was refused of a head, as the denial that the client is told.

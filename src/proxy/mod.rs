@@ -1,14 +1,17 @@
 //! The path of a request: from a client's connection to the upstream's, and back.
 //!
-//! [`worker`] accepts, [`connection`] serves one client with what `protocol` reads and writes, [`handler`] is the path of one request: facts, case, evidence,
+//! [`worker`] accepts, [`arrival`] finds out what a connection speaks, [`connection`] serves one client with what `protocol` reads
+//! and writes, [`handler`] is the path of one request: facts, case, evidence,
 //! verdict, then [`forward`] or [`respond`], and [`record`] at its end. May import everything but `command`, `demo` and `admin`.
 
+pub mod arrival;
 pub mod connection;
 pub mod dial;
 pub mod failure;
 pub mod forward;
 pub mod handler;
 pub mod listener;
+pub mod peeked;
 pub mod record;
 pub mod respond;
 pub mod response_body;

@@ -42,7 +42,7 @@ const MAX_DISCARD: u64 = 64 * 1024;
 
 /// How long a connection that was made just before a drain may take to send its first byte. Its client was told that it is
 /// connected, and is about to ask.
-const FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
+pub const FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
 
 /// What a client may send, and how long it may take. Sizes above the room's `MAX_…` count as those.
 #[derive(Clone, Copy, Debug)]
@@ -123,9 +123,9 @@ struct Asked {
 }
 
 impl Downstream {
-    /// A connection whose first head's clock starts now.
+    /// A connection whose first head's clock starts now; `ahead` was read of it before.
     #[must_use]
-    pub fn new(stream: Stream, limits: Limits, keep_spelling: bool) -> Self {
+    pub fn new(stream: Stream, ahead: &[u8], limits: Limits, keep_spelling: bool) -> Self {
         let limits = Limits {
             max_head_bytes: limits.max_head_bytes.min(MAX_HEAD_BYTES),
             max_target_bytes: limits.max_target_bytes.min(MAX_TARGET_BYTES),
@@ -136,7 +136,7 @@ impl Downstream {
             limits,
             keep_spelling,
             phase: Phase::Head(HeadJudge::default()),
-            held: BytesMut::new(),
+            held: BytesMut::from(ahead),
             flow: Flow::Few,
             end_of_input: false,
             used: false,

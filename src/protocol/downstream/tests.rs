@@ -43,7 +43,7 @@ impl Rig {
     }
 
     fn over(stream: impl super::super::stream::Duplex + 'static) -> Self {
-        let connection = Downstream::new(Stream::Other(Box::new(stream)), limits(), true);
+        let connection = Downstream::new(Stream::Other(Box::new(stream)), &[], limits(), true);
         Self {
             connection: Arc::new(Mutex::new(connection)),
             draining: false,
