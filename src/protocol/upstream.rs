@@ -64,7 +64,7 @@ pub(super) fn write_head(text: &mut Vec<u8>, request: &Outgoing<'_>, framing: &F
     text.extend_from_slice(target.as_bytes());
     text.extend_from_slice(b" HTTP/1.1\r\n");
     if let Some(host) = host {
-        outbox::field(text, b"Host", host.as_bytes());
+        outbox::field(text, host_name(*spelling).as_bytes(), host.as_bytes());
     }
     let said = outbox::said_length(&parts.headers);
     let keeps_length = match framing {
@@ -84,6 +84,12 @@ pub(super) fn write_head(text: &mut Vec<u8>, request: &Outgoing<'_>, framing: &F
         Framing::Length(_) | Framing::Nothing | Framing::UntilClose => {}
     }
     text.extend_from_slice(b"\r\n");
+}
+
+/// The name of a `Host` that is ours.
+#[must_use]
+pub const fn host_name(spelling: Option<&Spelling>) -> &'static str {
+    if spelling.is_some() { "Host" } else { "host" }
 }
 
 /// So long, or in chunks if nobody knows.

@@ -23,7 +23,7 @@ use crate::policy::request_id;
 use crate::policy::route::{Place, Route, Why};
 use crate::policy::token::VerifiedToken;
 use crate::policy::verdict::{Effect, Permit};
-use crate::protocol::Speller;
+use crate::protocol::{Speller, host_name};
 use crate::runtime::upstream::{authority_of, name_of};
 
 use super::evidence::{Keys, Missing};
@@ -266,14 +266,18 @@ impl Gateway<'_> {
         policy
             .headers
             .to_upstream(&mut headers, &route.headers, permit.identity(), &hop);
-        if !route.headers.preserve_host || !headers.contains_key(header::HOST) {
-            headers.insert(header::HOST, HeaderValue::try_from(authority_of(endpoint)).ok()?);
-        }
+        let own_host = !route.headers.keeps_host(&headers);
+        let authority = HeaderValue::try_from(authority_of(endpoint)).ok()?;
         let secrecy = Secrecy::of(&policy.places.single, &request.headers);
         let shown = |(name, value): (&HeaderName, &HeaderValue)| secrecy.header(name, value, permit.identity());
         let mut lines = Vec::new();
         let preserve = self.config.server.header_case == HeaderCase::Preserve;
-        let mut speller = Speller::new(preserve.then_some(&request.spelling));
+        let spelling = preserve.then_some(&request.spelling);
+        let mut speller = Speller::new(spelling);
+        if own_host {
+            headers.remove(header::HOST);
+            lines.push((host_name(spelling).to_owned(), shown((&header::HOST, &authority))));
+        }
         for (name, value) in &headers {
             let name_written = String::from_utf8_lossy(speller.spell(name, value)).into_owned();
             lines.push((name_written, shown((name, value))));

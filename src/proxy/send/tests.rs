@@ -75,7 +75,7 @@ async fn host_names_the_endpoint_that_is_tried_next() {
     let (head, _) = send(&upstream, "/").await.unwrap();
     assert_eq!(head.response.status(), StatusCode::NO_CONTENT);
     let head = told.recv().await.unwrap();
-    assert!(head.contains(&format!("\r\nHost: {open}\r\n")), "{head}");
+    assert!(head.contains(&format!("\r\nhost: {open}\r\n")), "{head}");
 }
 
 #[tokio::test]
