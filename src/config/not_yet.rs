@@ -13,10 +13,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
             problems.at(&key, "not available in this version yet; leave it out");
         }
     };
-    for listener in &config.listeners {
-        let key = |key| format!("listeners.{}.{key}", listener.name);
-        later(listener.proxy_protocol, key("proxy_protocol"));
-    }
     for (name, issuer) in &config.issuers {
         let key = |key| format!("issuers.{name}.{key}");
         later(issuer.remote.is_some(), key("remote"));
@@ -50,8 +46,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);
-        later(route.shadow.is_some(), key("shadow"));
-        later(route.canary.is_some(), key("canary"));
         later(route.token_sources.iter().any(is_not_header), key("token_sources"));
         later(route.cors.is_some(), key("cors"));
         later(!route.strip_prefix.is_empty(), key("strip_prefix"));

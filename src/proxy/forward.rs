@@ -23,15 +23,16 @@ use super::respond::{Answer, AnswerBody};
 use super::response_body::{FromUpstream, Lease};
 use super::send::Sending;
 use super::tunnel::Tunnel;
+use super::upgrade::Upgrade;
 
 /// A request that may go.
 pub struct Outgoing {
     /// As the client sent it.
     pub request: Request<ClientBody>,
-    /// How its headers' names were written.
+    /// How its headers' names were written; `None`: lower case.
     pub spelling: Option<Spelling>,
-    /// The protocol to upgrade to.
-    pub upgrade: Option<HeaderValue>,
+    /// The upgrade that it asks for.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// Forwards a permitted request, and gives the head of its answer.
@@ -54,8 +55,8 @@ pub async fn forward(
         spelling,
         upgrade,
     } = *outgoing;
-    let upgrades = upgrade.is_some();
-    let (parts, body) = for_upstream(client, snapshot, record, &permit, upgrade, request);
+    let protocol = upgrade.as_ref().map(|upgrade| upgrade.protocol.clone());
+    let (parts, body) = for_upstream(client, snapshot, record, &permit, protocol, request);
     let public = Public::of(record, &parts.headers);
     let progress = record.progress.clone();
     let sending = Sending {
@@ -82,11 +83,10 @@ pub async fn forward(
         worker: client.worker.index,
     };
     let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        // One that nobody asked for is nonsense (hardening r30).
-        if !upgrades {
-            return Err(ForwardError::BadGateway);
-        }
-        AnswerBody::Tunnel(Tunnel::new(*exchange, lease))
+        // One that nobody asked for, or that answers somebody else's key, is nonsense (hardening r30).
+        let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(&head.headers));
+        let client = upgrade.ok_or(ForwardError::BadGateway)?.client;
+        AnswerBody::Tunnel(client, Tunnel::new(*exchange, lease))
     } else {
         let idle_timeout = upstream.spec.config.stream_idle_timeout;
         AnswerBody::Stream(FromUpstream::new(exchange, lease, idle_timeout))

@@ -7,48 +7,29 @@ use http::{Request, Response};
 use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
-use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge::{self, Refused};
 use crate::policy::verdict::{Effect, Verdict};
-use crate::protocol::Spelling;
 use crate::protocol::refusal::Refusal;
-use crate::runtime::evidence;
 use crate::runtime::request_body::ClientBody;
 use crate::runtime::snapshot::Snapshot;
+use crate::runtime::{evidence, shadow};
 
 use super::connection::Client;
 use super::forward::{self, Outgoing};
+use super::http2::OpenStream;
 use super::record::Record;
 use super::respond::{self, Carried};
 use super::response_body::ResponseBody;
 
-/// A request as it came off the wire.
-pub struct Arrived {
-    /// The request; of a refused head what can be told of it.
-    pub request: Request<ClientBody>,
-    /// How its headers' names were written; `None`: lower case.
-    pub spelling: Option<Spelling>,
-    /// Why its head is refused.
-    pub refusal: Option<Refusal>,
-}
-
-/// Answers one request.
-pub async fn handle(client: Arc<Client>, arrived: Arrived) -> Response<ResponseBody> {
-    let Arrived {
-        request,
-        spelling,
-        refusal,
-    } = arrived;
-    let gateway = &client.worker.gateway;
-    let snapshot = gateway.snapshot();
-    let upgrade = upgrade_of(request.version(), request.method(), request.headers());
-    // One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.
-    let outgoing = Box::new(Outgoing {
-        request,
-        spelling,
-        upgrade,
-    });
-    let record = Record::begin(&client, snapshot.clone(), &outgoing.request);
+/// Answers one request; `refusal`: what is wrong with its head.
+pub async fn answer(
+    client: Arc<Client>,
+    outgoing: Box<Outgoing>,
+    refusal: Option<Refusal>,
+    stream: Option<OpenStream>,
+) -> Response<ResponseBody> {
+    let snapshot = client.worker.gateway.snapshot();
+    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, stream);
     match refusal {
         Some(refusal) => respond::denial(record, refused_head(refusal), &Carried::default()),
         None => judge_and_answer(&client, &snapshot, record, outgoing).await,
@@ -73,16 +54,22 @@ async fn judge_and_answer(
                 denial,
                 route,
                 allowances,
+                arm,
             } = *refused;
+            record.arm = arm;
             return respond::denial(record, denial, &Carried { route, allowances });
         }
     };
     let (route, pattern) = (case.route, case.pattern);
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
+    let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
     let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
     record.judged(route, &verdict);
+    if let Some(shadowed) = shadowed {
+        record.shadowed(route, &facts, &verdict, &shadowed);
+    }
     let Verdict { allowances, effect, .. } = verdict;
     let carried = Carried {
         route: Some(route),

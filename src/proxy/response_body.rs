@@ -22,8 +22,8 @@ pub struct ResponseBody {
     source: Source,
     /// How the names of its head were written.
     spelling: Option<Spelling>,
-    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done.
-    record: Box<Record>,
+    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done. `None`: a tunnel has it.
+    record: Option<Box<Record>>,
 }
 
 enum Source {
@@ -118,11 +118,21 @@ impl ResponseBody {
         Self::new(Source::Tunnel(tunnel), spelling, record)
     }
 
+    /// Nothing: a tunnel has begun, and keeps the record.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            source: Source::Own(None),
+            spelling: None,
+            record: None,
+        }
+    }
+
     fn new(source: Source, spelling: Option<Spelling>, record: Box<Record>) -> Self {
         Self {
             source,
             spelling,
-            record,
+            record: Some(record),
         }
     }
 
@@ -142,7 +152,7 @@ impl ResponseBody {
     #[must_use]
     pub fn into_tunnel(self) -> Option<(Tunnel, Box<Record>)> {
         match self.source {
-            Source::Tunnel(tunnel) => Some((tunnel, self.record)),
+            Source::Tunnel(tunnel) => Some((tunnel, self.record?)),
             Source::Own(_) | Source::Upstream(_) => None,
         }
     }
@@ -155,6 +165,16 @@ impl ResponseBody {
         }) = &mut self.source
         {
             exchange.poll_upload(cx);
+        }
+    }
+}
+
+impl ResponseBody {
+    /// Keeps back the gateway's own words, for HEAD; their length in bytes, if there are any.
+    pub fn silence(&mut self) -> Option<usize> {
+        match &mut self.source {
+            Source::Own(text) => text.take().map(|text| text.len()),
+            Source::Upstream(_) | Source::Tunnel(_) => None,
         }
     }
 }
@@ -209,8 +229,9 @@ impl Body for ResponseBody {
             Source::Upstream(body) => ready!(body.poll(cx)),
             Source::Tunnel(_) => None,
         };
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-            this.record.bytes_out += data.len() as u64;
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        if let (Some(record), Some(data)) = (&mut this.record, data) {
+            record.bytes_out += data.len() as u64;
         }
         Poll::Ready(frame)
     }

@@ -8,7 +8,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::protocol::downstream::RequestStream;
+use hyper::body::Incoming;
+
+use crate::protocol::downstream::{Cut, RequestStream};
 
 /// The body of a client's request, as it comes.
 #[derive(Debug)]
@@ -17,6 +19,36 @@ pub enum ClientBody {
     Empty,
     /// On an HTTP/1 connection.
     Http1(RequestStream),
+    /// On a stream of an HTTP/2 connection.
+    Http2(Incoming),
+}
+
+impl ClientBody {
+    /// Of an HTTP/2 request.
+    #[must_use]
+    pub fn http2(body: Incoming) -> Self {
+        if body.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Http2(body)
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
 }
 
 /// What is sent upstream.
@@ -31,7 +63,7 @@ pub enum RequestBody {
 /// A body that comes from the client.
 #[derive(Debug)]
 pub struct Flowing {
-    client: RequestStream,
+    client: ClientBody,
     progress: Arc<Progress>,
     /// Bytes; zero: any number.
     max: u64,
@@ -68,9 +100,9 @@ impl RequestBody {
     /// Wraps the client's body; `max` bytes, zero: any number.
     #[must_use]
     pub fn of(client: ClientBody, max: u64) -> (Self, Option<Arc<Progress>>) {
-        let ClientBody::Http1(client) = client else {
+        if let ClientBody::Empty = client {
             return (Self::Empty, None);
-        };
+        }
         let progress = Arc::new(Progress::default());
         let flowing = Flowing {
             client,
@@ -114,21 +146,25 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Flowing(flowing) => flowing.client.is_end_stream(),
+            Self::Flowing(flowing) => flowing.client.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Flowing(flowing) => flowing.client.size_hint(),
+            Self::Flowing(flowing) => match &flowing.client {
+                ClientBody::Empty => SizeHint::with_exact(0),
+                ClientBody::Http1(body) => body.size_hint(),
+                ClientBody::Http2(body) => body.size_hint(),
+            },
         }
     }
 }
 
 impl Flowing {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let frame = match ready!(Pin::new(&mut self.client).poll_frame(cx)) {
+        let frame = match ready!(self.client.poll(cx)) {
             None => return Poll::Ready(None),
             Some(Err(_)) => return Poll::Ready(Some(Err(self.progress.fail(BodyFault::Broken)))),
             Some(Ok(frame)) => frame,
