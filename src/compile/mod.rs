@@ -6,6 +6,7 @@ mod identity;
 mod in_force;
 mod issuers;
 mod limits;
+mod revocation;
 mod routes;
 mod store;
 mod tls;
@@ -28,9 +29,10 @@ use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
 pub use in_force::{DecidedBy, ModeInForce};
+pub use revocation::{KeyPattern, RevocationSpec, Subject};
 pub use routes::Names;
 pub use store::{Servers, StoreSpec};
-pub use tls::ServerTls;
+pub use tls::{ClientTls, ServerTls};
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct Compiled {
     pub tls: Vec<Option<ServerTls>>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
+    /// What is revoked, by keys of the store.
+    pub revocation: Option<RevocationSpec>,
     /// By route: the mode in force, and why.
     pub modes: Vec<ModeInForce>,
 }
@@ -105,6 +109,8 @@ pub struct LimitSpec {
     pub counting: Counting,
     /// All that gives a count its meaning: another rate or another `by` counts afresh.
     pub meaning: String,
+    /// Gateways count together, in the store; and what happens while it is away.
+    pub in_store: Option<model::OnStoreError>,
 }
 
 /// How a limit counts.
@@ -123,6 +129,8 @@ pub struct UpstreamSpec {
     pub name: Arc<str>,
     /// As configured.
     pub config: model::Upstream,
+    /// What its `https://` endpoints are spoken to with; `None`: it has none.
+    pub tls: Option<ClientTls>,
 }
 
 /// What the whole compilation shares.
@@ -188,6 +196,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
             .map(|listener| tls::of_listener(listener, problems)))
         .collect(),
         store: store::store(config.redis.as_ref(), problems),
+        revocation: revocation::revocation(config, problems),
         modes,
     };
     (problems.count() == before).then_some(compiled)
@@ -285,11 +294,12 @@ fn upstreams(config: &Config, problems: &mut Problems) -> Vec<UpstreamSpec> {
             );
         }
     }
-    let spec = |(name, upstream): (&String, &model::Upstream)| UpstreamSpec {
+    let specs = config.upstreams.iter().map(|(name, upstream)| UpstreamSpec {
         name: Arc::from(name.as_str()),
         config: upstream.clone(),
-    };
-    config.upstreams.iter().map(spec).collect()
+        tls: tls::of_upstream(name, upstream, problems),
+    });
+    specs.collect()
 }
 
 #[cfg(test)]

@@ -245,7 +245,9 @@ impl<'p> Undecided<'p> {
 /// RFC 9110 §11.6.1: a 401 says what would be accepted.
 fn challenge(mode: &Mode, mut denial: Denial) -> Denial {
     let said = match denial.code {
-        Code::InvalidToken | Code::TokenExpired => Challenge::InvalidToken(denial.code.description()),
+        Code::InvalidToken | Code::TokenExpired | Code::TokenRevoked => {
+            Challenge::InvalidToken(denial.code.description())
+        }
         Code::Unauthorized | Code::InvalidApiKey | Code::InvalidInternalAuth if mode.takes_tokens() => {
             Challenge::Bearer
         }

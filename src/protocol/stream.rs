@@ -1,6 +1,6 @@
 //! A connection's bytes: TCP, a Unix socket, or whatever else reads and writes, as TLS does.
 //!
-//! May depend on: tokio's I/O.
+//! May depend on: tokio's I/O, rustls' streams.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 /// A stream of bytes both ways.
 pub enum Stream {
@@ -43,6 +44,12 @@ impl From<TcpStream> for Stream {
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
         Self::Unix(stream)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> From<TlsStream<S>> for Stream {
+    fn from(stream: TlsStream<S>) -> Self {
+        Self::Other(Box::new(stream))
     }
 }
 

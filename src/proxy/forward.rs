@@ -19,6 +19,7 @@ use crate::runtime::upstream::Endpoint;
 use super::connection::Client;
 use super::failure::ForwardError;
 use super::record::Record;
+use super::reply::Reply;
 use super::respond::{Answer, AnswerBody};
 use super::response_body::{FromUpstream, Lease};
 use super::send::Sending;
@@ -66,12 +67,12 @@ pub async fn forward(
         spelling: spelling.as_ref(),
         own_host: !route.headers.keeps_host(&parts.headers),
         response_timeout: to.response_timeout,
-        has_body: progress.is_some(),
+        progress: progress.as_deref(),
     };
     let answered = sending.send(body).await;
     record.sent_to(upstream, place.endpoint_place());
     record.waited();
-    let (ResponseHead { response, spelling }, exchange) =
+    let (ResponseHead { response, spelling }, reply) =
         answered.map_err(|error| blame_client(error, progress.as_deref()))?;
     let (mut head, ()) = response.into_parts();
     strip_response(&mut head.headers, head.status);
@@ -86,10 +87,13 @@ pub async fn forward(
         // One that nobody asked for, or that answers somebody else's key, is nonsense (hardening r30).
         let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(&head.headers));
         let client = upgrade.ok_or(ForwardError::BadGateway)?.client;
+        let Reply::Http1(exchange) = reply else {
+            return Err(ForwardError::BadGateway);
+        };
         AnswerBody::Tunnel(client, Tunnel::new(*exchange, lease))
     } else {
         let idle_timeout = upstream.spec.config.stream_idle_timeout;
-        AnswerBody::Stream(FromUpstream::new(exchange, lease, idle_timeout))
+        AnswerBody::Stream(FromUpstream::new(reply, lease, idle_timeout))
     };
     Ok(Answer { head, spelling, body })
 }

@@ -47,7 +47,7 @@ async fn judge_and_answer(
         Ok(facts) => facts,
         Err(denial) => return respond::denial(record, denial, &Carried::default()),
     };
-    let case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
+    let mut case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
         Ok(case) => case,
         Err(refused) => {
             let Refused {
@@ -62,10 +62,10 @@ async fn judge_and_answer(
     };
     let (route, pattern) = (case.route, case.pattern);
     let metrics = &client.worker.gateway.metrics;
-    let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
+    let evidence = evidence::gather(metrics, snapshot, &facts, &mut case).await;
     let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
-    let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
+    let verdict = evidence::conclude(snapshot, undecided, facts.now.monotonic_ns).await;
     record.judged(route, &verdict);
     if let Some(shadowed) = shadowed {
         record.shadowed(route, &facts, &verdict, &shadowed);

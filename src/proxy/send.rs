@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use http::Method;
 use http::request::Parts;
+use http::{HeaderValue, Method};
 
 use crate::protocol::Spelling;
 use crate::protocol::exchange::{Exchange, Fault, Patience, ResponseHead};
 use crate::protocol::upstream::Outgoing;
-use crate::runtime::request_body::RequestBody;
-use crate::runtime::upstream::InFlight;
+use crate::runtime::request_body::{Progress, RequestBody};
+use crate::runtime::upstream::{Connection, InFlight};
 
 use super::dial::dial;
 use super::failure::ForwardError;
+use super::reply::Reply;
+use super::send_http2;
 
 /// A request on its way to one of an upstream's endpoints.
 pub struct Sending<'a> {
@@ -28,12 +30,9 @@ pub struct Sending<'a> {
     pub own_host: bool,
     /// From the request's last byte to the response's head; zero: no bound.
     pub response_timeout: Duration,
-    /// A body follows the head.
-    pub has_body: bool,
+    /// How far the body came; `None`: there is none.
+    pub progress: Option<&'a Progress>,
 }
-
-/// An exchange with an upstream. Boxed: it is handed on from future to future.
-pub type UpstreamExchange = Box<Exchange<RequestBody>>;
 
 impl Sending<'_> {
     /// Tries until an endpoint answers: any method while nothing was sent, and idempotent ones without a body while no byte of a
@@ -41,14 +40,14 @@ impl Sending<'_> {
     ///
     /// # Errors
     /// How the last attempt failed.
-    pub async fn send(self, mut body: RequestBody) -> Result<(ResponseHead, UpstreamExchange), ForwardError> {
+    pub async fn send(self, mut body: RequestBody) -> Result<(ResponseHead, Reply), ForwardError> {
         let upstream = self.place.upstream().clone();
         let config = &upstream.spec.config;
         let patience = Patience {
             body_idle: config.body_idle_timeout,
             response: self.response_timeout,
         };
-        let repeatable = is_idempotent(&self.parts.method) && !self.has_body;
+        let repeatable = is_idempotent(&self.parts.method) && self.progress.is_none();
         let mut retries = config.retries;
         let mut failed = None;
         let mut may_reuse = true;
@@ -61,7 +60,7 @@ impl Sending<'_> {
             let connected = match kept {
                 Some(connection) => Ok(connection),
                 // Boxed: rare, and large enough to double what every idle connection of a client costs.
-                None => Box::pin(dial(endpoint, config.connect_timeout)).await,
+                None => Box::pin(dial(endpoint, self.worker, &upstream.spec)).await,
             };
             let connection = match connected {
                 Ok(connection) => connection,
@@ -76,19 +75,34 @@ impl Sending<'_> {
                     continue;
                 }
             };
-            let outgoing = Outgoing {
-                parts: self.parts,
-                spelling: self.spelling,
-                host: self.own_host.then_some(&endpoint.authority),
+            let host = self.own_host.then_some(&endpoint.authority);
+            let unanswered = match connection {
+                Connection::Http1(connection) => {
+                    let mut exchange = Box::new(Exchange::begin(connection, self.outgoing(host), body));
+                    match exchange.head(patience).await {
+                        Ok(head) => return Ok((head, Reply::Http1(exchange))),
+                        Err(fault) => Unanswered {
+                            fault,
+                            body: exchange.into_body(),
+                        },
+                    }
+                }
+                Connection::Http2(mut stream) => {
+                    let secure = upstream.spec.tls.is_some();
+                    let request = send_http2::request(self.parts, host, body, secure);
+                    // Boxed: only such upstreams need it, and every connection would pay for it.
+                    match Box::pin(send_http2::head(&mut stream, request, patience, self.progress)).await {
+                        Ok((head, body)) => return Ok((head, Reply::Http2(body, stream))),
+                        Err(unanswered) => unanswered,
+                    }
+                }
             };
-            let mut exchange = Box::new(Exchange::begin(connection, outgoing, body));
-            body = match exchange.head(patience).await {
-                Ok(head) => return Ok((head, exchange)),
+            body = match (unanswered.fault, unanswered.body) {
                 // Without a body the same request can be sent once more, if it does no harm.
-                Err(Fault::Unsent) if !self.has_body => RequestBody::Empty,
-                Err(Fault::Unsent) => exchange.into_body().ok_or(ForwardError::BadGateway)?,
-                Err(Fault::Broken | Fault::Nonsense(_)) if repeatable => RequestBody::Empty,
-                Err(fault) => return Err(failure(fault)),
+                (Fault::Unsent, _) if self.progress.is_none() => RequestBody::Empty,
+                (Fault::Unsent, Some(body)) => body,
+                (Fault::Broken | Fault::Nonsense(_), _) if repeatable => RequestBody::Empty,
+                (fault, _) => return Err(failure(fault)),
             };
             // A kept connection that the other side closed in this very moment is nobody's failure, and costs no retry; its
             // like are not tried again.
@@ -99,6 +113,22 @@ impl Sending<'_> {
             may_reuse = false;
         }
     }
+
+    fn outgoing<'s>(&'s self, host: Option<&'s HeaderValue>) -> Outgoing<'s> {
+        Outgoing {
+            parts: self.parts,
+            spelling: self.spelling,
+            host,
+        }
+    }
+}
+
+/// An attempt that brought no answer.
+pub struct Unanswered {
+    /// Why.
+    pub fault: Fault,
+    /// The request's body, if nothing of it was taken.
+    pub body: Option<RequestBody>,
 }
 
 /// What the client is told of a fault that nothing more can be tried about.

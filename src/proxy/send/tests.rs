@@ -24,11 +24,12 @@ fn upstream(urls: &[String]) -> Arc<Upstream> {
     let spec = UpstreamSpec {
         name: Arc::from("u"),
         config: loaded.config.upstreams["u"].clone(),
+        tls: None,
     };
     Arc::new(Upstream::new(spec, Metrics::new("test").unwrap().upstream("u", &[]), 1))
 }
 
-async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, UpstreamExchange), ForwardError> {
+async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, Reply), ForwardError> {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.uri = path.parse().unwrap();
     let mut place = upstream.enter().unwrap();
@@ -39,7 +40,7 @@ async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, Ups
         spelling: None,
         own_host: true,
         response_timeout: Duration::ZERO,
-        has_body: false,
+        progress: None,
     };
     sending.send(RequestBody::Empty).await
 }
