@@ -6,7 +6,7 @@
 //!   ├─ admin         health, metrics, status
 //!   ├─ proxy         the path of one request, from connection to connection
 //!   │    └─ runtime  what outlives a config: keys, counters, connections
-//!   │         ├─ wire      HTTP/1.1 on sockets, both sides of it
+//!   │         ├─ protocol  HTTP/1.1 on sockets, both sides of it
 //!   │         ├─ observe   reads verdicts: metrics, log lines
 //!   │         └─ compile   Config → Policy; the only place that knows both
 //!   │              ├─ policy   PURE: facts, routes, credentials, the judge
@@ -22,6 +22,6 @@ pub mod config;
 pub mod demo;
 pub mod observe;
 pub mod policy;
+pub mod protocol;
 pub mod proxy;
 pub mod runtime;
-pub mod wire;

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::observe::metrics::CanaryMetrics;
+use crate::policy::canary::Arm;
 use crate::policy::route::Route;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::keys::Keys;
+use crate::runtime::revocation::RevocationStatus;
 use crate::runtime::snapshot::Snapshot;
 
 /// The status as JSON.
@@ -23,7 +26,7 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
         "requests_in_flight": gateway.metrics.requests_in_flight.get(),
         "routes": snapshot.policy.routes.iter().map(|route| json!({
             "name": &*route.name,
-            "auth": &*route.mode,
+            "auth": auth(&snapshot, route),
             "upstream": upstream_of(&snapshot, route),
         })).collect::<Vec<Value>>(),
         "issuers": snapshot.keys.iter().map(|keys| issuer(keys)).collect::<Vec<Value>>(),
@@ -32,6 +35,7 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
             "up": store.is_up(),
             "error": store.error().as_deref(),
         })),
+        "revocation": snapshot.revocations.as_ref().map(|revocations| revocation(&revocations.status())),
         "limits": snapshot.meters.0.iter().map(|counters| json!({
             "name": &*counters.spec().name,
             "keys": counters.keys(),
@@ -43,6 +47,43 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
     text
 }
 
+/// The mode in force and why, and how the modes on trial fare.
+fn auth(snapshot: &Snapshot, route: &Route) -> Value {
+    let Some(mode) = snapshot.modes.get(route.index) else {
+        return Value::Null;
+    };
+    let shadow = snapshot.shadows.get(route.index).and_then(Option::as_ref);
+    let canary = snapshot.canaries.get(route.index).and_then(Option::as_ref);
+    let arm = |metrics: &CanaryMetrics, arm: Arm| {
+        let (requests, refused) = metrics.requests(arm);
+        json!({ "requests": requests, "refused": refused })
+    };
+    json!({
+        "configured": mode.configured,
+        "effective": mode.effective,
+        "by": mode.by.name(),
+        "at": mode.at,
+        "shadow": shadow.map(|shadow| {
+            let agreement = shadow.metrics.agreement();
+            json!({
+                "mode": mode.shadow,
+                "same": agreement.same,
+                "would_deny": agreement.would_deny,
+                "would_allow": agreement.would_allow,
+                "other_identity": agreement.other_identity,
+                "hidden_credentials": shadow.metrics.hidden.get(),
+            })
+        }),
+        "canary": mode.canary.as_ref().map(|said| json!({
+            "mode": said,
+            "arms": canary.map(|metrics| json!({
+                "stable": arm(metrics, Arm::Stable),
+                "canary": arm(metrics, Arm::Canary),
+            })),
+        })),
+    })
+}
+
 fn issuer(keys: &Keys) -> Value {
     let status = keys.status();
     json!({
@@ -50,6 +91,16 @@ fn issuer(keys: &Keys) -> Value {
         "keys": status.keys,
         "age_seconds": status.age.map(|age| age.as_secs()),
         "last_error": status.last_error,
+        "next_refresh_seconds": status.next_refresh.map(|left| left.as_secs()),
+    })
+}
+
+fn revocation(status: &RevocationStatus) -> Value {
+    json!({
+        "entries": status.entries,
+        "current": status.current,
+        "age_seconds": status.age.map(|age| age.as_secs_f64()),
+        "on_store_error": if status.serves_meanwhile { "serve" } else { "deny" },
     })
 }
 

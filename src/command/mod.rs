@@ -5,6 +5,8 @@ mod demo;
 mod explain;
 mod health;
 mod key;
+mod mode;
+mod revoke;
 mod routes;
 mod run;
 mod serving;
@@ -48,9 +50,13 @@ enum Command {
     Explain(explain::Options),
     /// Show the table of routes.
     Routes(routes::Options),
+    /// Set the auth mode of a route, above the config file; list modes, or take them back.
+    Mode(mode::Options),
     /// Make or hash an API key.
     #[command(subcommand)]
     Key(key::Command),
+    /// Revoke a token, a user's tokens or an API key on every gateway that shares the Redis.
+    Revoke(revoke::Options),
     /// Ask the running gateway whether it is ready.
     Health,
 }
@@ -84,7 +90,9 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&config),
         Command::Explain(options) => explain::run(&config, &options),
         Command::Routes(options) => routes::run(&config, &options),
+        Command::Mode(options) => mode::run(&config, &options),
         Command::Key(command) => key::run(&command),
+        Command::Revoke(options) => revoke::run(&config, &options),
         Command::Health => health::run(&config),
     }
 }

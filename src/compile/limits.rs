@@ -19,6 +19,12 @@ pub(super) fn limits(config: &Config, problems: &mut Problems) -> (Vec<LimitSpec
     let mut limits = BTreeMap::new();
     for (name, limit) in &config.limits {
         refuse_what_does_not_fit(name, limit, problems);
+        if limit.store == LimitStore::Redis && config.redis.is_none() {
+            problems.at(
+                &format!("limits.{name}.store"),
+                "needs a [redis], where gateways count together",
+            );
+        }
         let Some((counting, measure)) = counting(limit) else {
             continue;
         };
@@ -28,6 +34,7 @@ pub(super) fn limits(config: &Config, problems: &mut Problems) -> (Vec<LimitSpec
             max_keys: limit.max_keys,
             counting,
             meaning: format!("{measure:?} {:?} {:?} {}", limit.by, limit.unit, limit.ipv6_prefix),
+            in_store: (limit.store == LimitStore::Redis).then_some(limit.on_store_error),
         });
         limits.insert(name.clone(), Arc::new(compiled(name, limit, measure, id)));
     }
@@ -55,6 +62,7 @@ fn refuse_what_does_not_fit(name: &str, limit: &model::Limit, problems: &mut Pro
             ("algorithm", limit.algorithm != LimitAlgorithm::Gcra),
             ("charge_on", !limit.charge_on.is_empty()),
             ("unit", limit.unit != LimitUnit::Requests),
+            ("store", limit.store != LimitStore::Local),
         ] {
             if given {
                 problem(key, "is of a `rate`, and this limit has `concurrent`; leave it out");
@@ -115,6 +123,7 @@ pub(super) fn auth_failures(config: &Config, place: usize) -> Option<(LimitSpec,
         max_keys: 100_000,
         counting: Counting::Gcra,
         meaning: format!("{:?}", failures.rate),
+        in_store: None,
     };
     let limit = Limit {
         name: spec.name.clone(),

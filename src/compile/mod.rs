@@ -3,10 +3,13 @@
 //! Names are resolved here, once: a request meets places in lists, ready header values and digests. All mistakes are collected.
 
 mod identity;
+mod in_force;
 mod issuers;
 mod limits;
+mod revocation;
 mod routes;
 mod store;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,8 +28,11 @@ use crate::policy::identity::{IdentityHeaders, RoleTable};
 use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
+pub use in_force::{DecidedBy, ModeInForce};
+pub use revocation::{KeyPattern, RevocationSpec, Subject};
 pub use routes::Names;
 pub use store::{Servers, StoreSpec};
+pub use tls::{ClientTls, ServerTls};
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]
@@ -39,8 +45,14 @@ pub struct Compiled {
     pub limits: Vec<LimitSpec>,
     /// By place in the routes' `upstream`.
     pub upstreams: Vec<UpstreamSpec>,
+    /// By listener; `None`: it is plain.
+    pub tls: Vec<Option<ServerTls>>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
+    /// What is revoked, by keys of the store.
+    pub revocation: Option<RevocationSpec>,
+    /// By route: the mode in force, and why.
+    pub modes: Vec<ModeInForce>,
 }
 
 /// An issuer, and where its keys come from. Equal specs keep their keys and verified tokens across a reload.
@@ -58,6 +70,8 @@ pub struct IssuerSpec {
     pub max_stale: Duration,
     /// Of one fetch.
     pub request_timeout: Duration,
+    /// Certificates (PEM) that its server's must lead to; `None`: the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// Where an issuer's public keys are.
@@ -65,10 +79,23 @@ pub struct IssuerSpec {
 pub enum KeySource {
     /// Fetched.
     Url(String),
+    /// Fetched from where this issuer's metadata says.
+    Discovery(String),
     /// Read from a file, and again when it changes.
     File(PathBuf),
     /// It has only secrets.
     None,
+}
+
+impl KeySource {
+    /// Whether the network has them.
+    #[must_use]
+    pub const fn is_fetched(&self) -> bool {
+        match self {
+            Self::Url(_) | Self::Discovery(_) => true,
+            Self::File(_) | Self::None => false,
+        }
+    }
 }
 
 /// A limit's counters. Equal specs keep them across a reload.
@@ -82,6 +109,8 @@ pub struct LimitSpec {
     pub counting: Counting,
     /// All that gives a count its meaning: another rate or another `by` counts afresh.
     pub meaning: String,
+    /// Gateways count together, in the store; and what happens while it is away.
+    pub in_store: Option<model::OnStoreError>,
 }
 
 /// How a limit counts.
@@ -100,6 +129,8 @@ pub struct UpstreamSpec {
     pub name: Arc<str>,
     /// As configured.
     pub config: model::Upstream,
+    /// What its `https://` endpoints are spoken to with; `None`: it has none.
+    pub tls: Option<ClientTls>,
 }
 
 /// What the whole compilation shares.
@@ -126,6 +157,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     let api_keys = identity::api_keys(&shared, problems);
     let internal = identity::internal(&shared, problems);
     let (routes, places) = routes::routes(config, &names, &limits, problems);
+    let modes = ModeInForce::of_all(config, problems.sources(), &routes);
     let places_of_credentials = credential_places(config);
     let headers = header_rules(&shared, &places_of_credentials);
     let listeners = config.listeners.iter().map(|listener| {
@@ -158,7 +190,14 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
         issuers,
         limits: specs,
         upstreams: upstreams(config, problems),
+        tls: (config
+            .listeners
+            .iter()
+            .map(|listener| tls::of_listener(listener, problems)))
+        .collect(),
         store: store::store(config.redis.as_ref(), problems),
+        revocation: revocation::revocation(config, problems),
+        modes,
     };
     (problems.count() == before).then_some(compiled)
 }
@@ -255,11 +294,12 @@ fn upstreams(config: &Config, problems: &mut Problems) -> Vec<UpstreamSpec> {
             );
         }
     }
-    let spec = |(name, upstream): (&String, &model::Upstream)| UpstreamSpec {
+    let specs = config.upstreams.iter().map(|(name, upstream)| UpstreamSpec {
         name: Arc::from(name.as_str()),
         config: upstream.clone(),
-    };
-    config.upstreams.iter().map(spec).collect()
+        tls: tls::of_upstream(name, upstream, problems),
+    });
+    specs.collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, LimitStore, LimitUnit, TokenSource};
+use super::model::{Config, LimitUnit, TokenSource};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -13,15 +13,8 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
             problems.at(&key, "not available in this version yet; leave it out");
         }
     };
-    for listener in &config.listeners {
-        let key = |key| format!("listeners.{}.{key}", listener.name);
-        later(!listener.certificates.is_empty(), key("certificates"));
-        later(listener.client_auth.is_some(), key("client_auth"));
-        later(listener.proxy_protocol, key("proxy_protocol"));
-    }
     for (name, issuer) in &config.issuers {
         let key = |key| format!("issuers.{name}.{key}");
-        later(issuer.discovery, key("discovery"));
         later(issuer.remote.is_some(), key("remote"));
         later(!issuer.origins.is_empty(), key("origins"));
         later(issuer.token_sources.iter().any(is_not_header), key("token_sources"));
@@ -30,27 +23,18 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
     }
     later(config.resource.is_some(), "resource".to_owned());
-    later(config.revocation.is_some(), "revocation".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for name in config.cors.keys() {
         later(true, format!("cors.{name}"));
     }
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
-        later(limit.store == LimitStore::Redis, key("store"));
         later(limit.unit == LimitUnit::Tokens, key("unit"));
         later(!limit.charge_on.is_empty(), key("charge_on"));
         later(limit.concurrent.is_some(), key("concurrent"));
     }
-    for (name, upstream) in &config.upstreams {
-        let key = |key| format!("upstreams.{name}.{key}");
-        later(upstream.http2, key("http2"));
-        later(upstream.tls.is_some(), key("tls"));
-    }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);
-        later(route.shadow.is_some(), key("shadow"));
-        later(route.canary.is_some(), key("canary"));
         later(route.token_sources.iter().any(is_not_header), key("token_sources"));
         later(route.cors.is_some(), key("cors"));
         later(!route.strip_prefix.is_empty(), key("strip_prefix"));

@@ -9,14 +9,19 @@ use prometheus::proto::LabelPair;
 use prometheus::{Encoder, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use self::families::Families;
+pub use self::listener::{ListenerMetrics, Refused};
 pub use self::outcomes::Outcomes;
 pub use self::route::RouteMetrics;
+pub use self::trial::{Agreement, CanaryMetrics, ShadowMetrics};
 use super::Decision;
 use crate::policy::denial::Code;
+use crate::policy::identity::AuthMethod;
 
 mod families;
+mod listener;
 mod outcomes;
 mod route;
+mod trial;
 
 /// The `route` of requests that have none.
 pub const NO_ROUTE: &str = "-";
@@ -123,13 +128,13 @@ pub struct StoreMetrics {
     pub errors: IntCounter,
 }
 
-/// The metrics of one listener.
+/// The metrics of the local copy of revocations; to be set before each [`Metrics::text`].
 #[derive(Debug)]
-pub struct ListenerMetrics {
-    /// Open connections.
-    pub connections: IntGauge,
-    /// Requests whose forwarding headers nobody trusted.
-    pub untrusted_forwarding: IntCounter,
+pub struct RevocationMetrics {
+    /// Revocations that are known.
+    pub entries: IntGauge,
+    /// 1 while all of the last second's are.
+    pub current: IntGauge,
 }
 
 /// The names that a config has.
@@ -164,7 +169,13 @@ impl Metrics {
                 &families.jwt_validations,
                 &[SERVICE, SUCCESS],
                 &[SERVICE],
-                [Code::InvalidToken, Code::TokenExpired, Code::AuthUnavailable].into_iter(),
+                [
+                    Code::InvalidToken,
+                    Code::TokenExpired,
+                    Code::TokenRevoked,
+                    Code::AuthUnavailable,
+                ]
+                .into_iter(),
             ),
             jwt_validation_duration: families.jwt_validation_duration.with_label_values(&[SERVICE]),
             jwks_cache_hits: families.jwks_cache_hits.with_label_values(&[SERVICE]),
@@ -194,6 +205,18 @@ impl Metrics {
     #[must_use]
     pub fn route(&self, name: &str, methods: &[Method]) -> RouteMetrics {
         RouteMetrics::new(&self.families, name, methods)
+    }
+
+    /// The handles of a route's shadow, whose chain judges beside the enforced one.
+    #[must_use]
+    pub fn shadow(&self, route: &str, enforced: &[AuthMethod], shadow: &[AuthMethod]) -> ShadowMetrics {
+        ShadowMetrics::new(&self.families, route, enforced, shadow)
+    }
+
+    /// The handles of a route's canary.
+    #[must_use]
+    pub fn canary(&self, route: &str) -> CanaryMetrics {
+        CanaryMetrics::new(&self.families, route)
     }
 
     /// An upstream's handles. New endpoints begin as up, others stay what they are.
@@ -248,13 +271,19 @@ impl Metrics {
         }
     }
 
+    /// The handles of the local copy of revocations.
+    #[must_use]
+    pub fn revocations(&self) -> RevocationMetrics {
+        RevocationMetrics {
+            entries: self.families.revocations.with_label_values::<&str>(&[]),
+            current: self.families.revocations_current.with_label_values::<&str>(&[]),
+        }
+    }
+
     /// A listener's handles.
     #[must_use]
     pub fn listener(&self, name: &str) -> ListenerMetrics {
-        ListenerMetrics {
-            connections: self.families.connections.with_label_values(&[name]),
-            untrusted_forwarding: self.families.untrusted_forwarding.with_label_values(&[name]),
-        }
+        ListenerMetrics::new(&self.families, name)
     }
 
     /// Removes the series of names that the config in force does not have. To be called after a reload; requests that still

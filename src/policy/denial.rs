@@ -15,6 +15,7 @@ pub enum Code {
     RequestTimeout,
     TargetTooLong,
     HeadTooLarge,
+    MisdirectedRequest,
     NotImplemented,
     NoRoute,
     MethodNotAllowed,
@@ -23,6 +24,7 @@ pub enum Code {
     Unauthorized,
     InvalidToken,
     TokenExpired,
+    TokenRevoked,
     InvalidApiKey,
     InvalidInternalAuth,
     AuthUnavailable,
@@ -33,11 +35,12 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedRequest,
         Self::RequestTimeout,
         Self::TargetTooLong,
         Self::HeadTooLarge,
+        Self::MisdirectedRequest,
         Self::NotImplemented,
         Self::NoRoute,
         Self::MethodNotAllowed,
@@ -46,6 +49,7 @@ impl Code {
         Self::Unauthorized,
         Self::InvalidToken,
         Self::TokenExpired,
+        Self::TokenRevoked,
         Self::InvalidApiKey,
         Self::InvalidInternalAuth,
         Self::AuthUnavailable,
@@ -61,6 +65,7 @@ impl Code {
             Self::MalformedRequest => "malformed_request",
             Self::RequestTimeout => "request_timeout",
             Self::TargetTooLong | Self::HeadTooLarge => "request_too_large",
+            Self::MisdirectedRequest => "misdirected_request",
             Self::NotImplemented => "not_implemented",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -69,6 +74,7 @@ impl Code {
             Self::Unauthorized => "unauthorized",
             Self::InvalidToken => "invalid_token",
             Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
             Self::InvalidApiKey => "invalid_api_key",
             Self::InvalidInternalAuth => "invalid_internal_auth",
             Self::AuthUnavailable => "auth_unavailable",
@@ -86,6 +92,7 @@ impl Code {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -94,6 +101,7 @@ impl Code {
             Self::Unauthorized
             | Self::InvalidToken
             | Self::TokenExpired
+            | Self::TokenRevoked
             | Self::InvalidApiKey
             | Self::InvalidInternalAuth => StatusCode::UNAUTHORIZED,
             Self::AuthUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -109,6 +117,7 @@ impl Code {
             Self::RequestTimeout => "The request head did not arrive in time.",
             Self::TargetTooLong => "The request target is too long.",
             Self::HeadTooLarge => "The request head is too large.",
+            Self::MisdirectedRequest => "This connection was not opened for that host.",
             Self::NotImplemented => "The method or transfer coding is not supported.",
             Self::NoRoute => "Nothing is served here.",
             Self::MethodNotAllowed => "This resource does not take that method.",
@@ -117,6 +126,7 @@ impl Code {
             Self::Unauthorized => "This resource needs a credential.",
             Self::InvalidToken => "The access token is not valid.",
             Self::TokenExpired => "The access token has expired.",
+            Self::TokenRevoked => "The access token was revoked.",
             Self::InvalidApiKey => "The API key is not valid.",
             Self::InvalidInternalAuth => "The internal credential is not valid.",
             Self::AuthUnavailable => "Credentials cannot be checked at the moment; retry later.",

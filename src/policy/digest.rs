@@ -24,6 +24,12 @@ impl SecretDigest {
         Self(bytes)
     }
 
+    /// The digest itself.
+    #[must_use]
+    pub const fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// Equality in constant time (hardening r26).
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
@@ -35,6 +41,13 @@ impl SecretDigest {
     pub fn half(&self) -> u128 {
         let [high, ..] = self.halves();
         high
+    }
+
+    /// As hexadecimal digits, where a digest must be told.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        let [high, low] = self.halves();
+        format!("{high:032x}{low:032x}")
     }
 
     fn halves(&self) -> [u128; 2] {
@@ -68,6 +81,11 @@ mod tests {
     fn digests_are_sha_256_and_show_nothing() {
         let digest = SecretDigest::of(b"abc");
         assert_eq!(format!("{:x}", digest.half()), "ba7816bf8f01cfea414140de5dae2223");
+        assert!(
+            digest
+                .hex()
+                .starts_with("ba7816bf8f01cfea414140de5dae2223b00361a396177a9c")
+        );
         assert!(digest.same(&SecretDigest::of(b"abc")));
         assert!(!digest.same(&SecretDigest::of(b"abd")));
         assert_eq!(format!("{digest:?}"), "SecretDigest(…)");

@@ -7,6 +7,7 @@ pub mod action;
 pub mod address;
 pub mod authn;
 pub mod authz;
+pub mod canary;
 pub mod credential;
 pub mod denial;
 pub mod digest;
@@ -16,10 +17,14 @@ pub mod hop_by_hop;
 pub mod identity;
 pub mod judge;
 pub mod limit;
+pub mod mode;
+pub mod opinion;
 pub mod path;
 pub mod pattern;
+pub mod proxy_header;
 pub mod request_id;
 pub mod route;
+pub mod shadow;
 pub mod template;
 pub mod token;
 pub mod verdict;
@@ -71,6 +76,13 @@ impl Policy {
         self.listeners
             .get(listener)
             .map_or(Believed::XForwardedFor, |(trust, _)| trust.believed)
+    }
+
+    /// Whether a listener trusts `peer` to say who the client is.
+    #[must_use]
+    pub fn trusts(&self, listener: usize, peer: std::net::IpAddr) -> bool {
+        let trust = self.listeners.get(listener);
+        trust.is_some_and(|(trust, _)| trust.proxies.contain(peer))
     }
 
     /// Whether the legacy secret may come from `client`; without `[internal]` its header is nothing special.

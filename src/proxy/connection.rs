@@ -11,14 +11,18 @@ use http_body::Body;
 use parking_lot::Mutex;
 
 use crate::config::model::HeaderCase;
+use crate::policy::facts::Transport;
 use crate::policy::headers::address_value;
+use crate::policy::hop_by_hop::upgrade_of;
+use crate::protocol::downstream::{After, Arrival, Downstream, RequestStream};
+use crate::protocol::stream::Stream;
 use crate::runtime::gateway::Phase;
 use crate::runtime::request_body::ClientBody;
-use crate::wire::downstream::{After, Arrival, Downstream, RequestStream};
-use crate::wire::stream::Stream;
 
-use super::handler::{self, Arrived};
+use super::forward::Outgoing;
+use super::handler;
 use super::response_body::ResponseBody;
+use super::upgrade::Upgrade;
 use super::worker::{Admitted, Worker};
 
 /// What the requests of one connection share.
@@ -29,21 +33,52 @@ pub struct Client {
     pub admitted: Admitted,
     /// The peer's address, ready for `X-Forwarded-For`.
     pub peer_value: HeaderValue,
+    /// `None`: plain.
+    pub tls: Option<Tls>,
 }
 
-/// Serves one connection to its end.
-pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: Stream) {
+/// What a TLS handshake told.
+pub struct Tls {
+    /// The host that the client asked for, lower case.
+    pub server_name: Option<Box<str>>,
+    /// Whether it was asked for a certificate.
+    pub client_certificates: bool,
+}
+
+impl Client {
+    /// Of a connection that was let in.
+    #[must_use]
+    pub fn new(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>) -> Self {
+        Self {
+            peer_value: address_value(admitted.peer),
+            worker,
+            admitted,
+            tls,
+        }
+    }
+
+    /// What its requests come over.
+    #[must_use]
+    pub fn transport(&self) -> Transport<'_> {
+        match &self.tls {
+            None => Transport::Plain,
+            Some(tls) => Transport::Tls {
+                server_name: tls.server_name.as_deref(),
+                client_certificates: tls.client_certificates,
+            },
+        }
+    }
+}
+
+/// Serves one connection to its end; `ahead` was read of it before.
+pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, stream: Stream, ahead: Vec<u8>) {
     let open = worker.gateway.connected();
     let gateway = worker.gateway.clone();
     let preserve = gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
-    let connection = Downstream::new(stream, admitted.listener.head_limits(), preserve);
+    let connection = Downstream::new(stream, &ahead, admitted.listener.head_limits(), preserve);
     let connection = Arc::new(Mutex::new(connection));
-    let peer_value = address_value(admitted.peer);
-    let client = Arc::new(Client {
-        worker,
-        admitted,
-        peer_value,
-    });
+    drop(ahead);
+    let client = Arc::new(Client::new(worker, admitted, tls));
     let mut draining = pin!(gateway.reached(Phase::Draining));
     let mut drains = false;
     loop {
@@ -52,8 +87,9 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: Stream) {
             connection.lock().poll_arrival(cx, drains)
         });
         let Some(arrival) = arrival.await else { break };
-        let arrived = arrived(&connection, arrival);
-        let Some(response) = unless_gone(&connection, handler::handle(client.clone(), arrived)).await else {
+        let refusal = arrival.refusal;
+        let handling = handler::answer(client.clone(), outgoing(&connection, arrival), refusal, None);
+        let Some(response) = unless_gone(&connection, handling).await else {
             return;
         };
         match answer(&connection, response, drains || gateway.has_reached(Phase::Draining)).await {
@@ -63,7 +99,7 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: Stream) {
                 let alone = Arc::into_inner(connection).map(Mutex::into_inner);
                 if let Some(((tunnel, record), connection)) = body.into_tunnel().zip(alone) {
                     let (stream, ahead) = connection.into_tunnel();
-                    tunnel.run(stream, ahead, record).await;
+                    Box::pin(tunnel.run(stream, ahead, record)).await;
                 }
                 drop(open);
                 return;
@@ -75,15 +111,23 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: Stream) {
     drop(open);
 }
 
-fn arrived(connection: &Arc<Mutex<Downstream>>, arrival: Arrival) -> Arrived {
-    let body = arrival.body.map_or(ClientBody::Empty, |length| {
+/// One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.
+fn outgoing(connection: &Arc<Mutex<Downstream>>, arrival: Arrival) -> Box<Outgoing> {
+    let Arrival {
+        request,
+        spelling,
+        body,
+        ..
+    } = arrival;
+    let upgrade = upgrade_of(request.version(), request.method(), request.headers());
+    let body = body.map_or(ClientBody::Empty, |length| {
         ClientBody::Http1(RequestStream::new(connection.clone(), length))
     });
-    Arrived {
-        request: arrival.request.map(|()| body),
-        spelling: arrival.spelling,
-        refusal: arrival.refusal,
-    }
+    Box::new(Outgoing {
+        request: request.map(|()| body),
+        spelling,
+        upgrade: upgrade.map(Upgrade::new),
+    })
 }
 
 /// Handles a request; `None`: the client went away meanwhile, and the handling was dropped.

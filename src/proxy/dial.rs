@@ -1,43 +1,56 @@
-//! A new connection to an endpoint: TCP or a Unix socket, and TLS where it is `https://`.
+//! A new connection to an endpoint: TCP, TLS where it is `https://`, and HTTP/1.1 or HTTP/2 on it.
 
 use std::io;
-use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::ConfigVerifierExt;
 use socket2::SockRef;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use crate::compile::{ClientTls, UpstreamSpec};
 use crate::config::model::Endpoint as Url;
-use crate::runtime::upstream::Endpoint;
-use crate::wire::exchange::Connection;
-use crate::wire::stream::Stream;
+use crate::protocol::stream::Stream;
+use crate::protocol::upstream::Connection as Http1;
+use crate::runtime::http2_connections::Http2Connections;
+use crate::runtime::upstream::{Connection, Endpoint};
 
+use super::dial_http2;
 use super::listener::keepalive;
 
-/// Connects, within `timeout` in all.
+/// Connects, within `connect_timeout` in all.
 ///
 /// # Errors
 /// Why it could not.
-pub async fn dial(endpoint: &Endpoint, timeout: Duration) -> io::Result<Connection> {
+pub async fn dial(endpoint: &Endpoint, worker: usize, spec: &UpstreamSpec) -> io::Result<Connection> {
+    let http2 = endpoint.http2(worker);
+    let timeout = spec.config.connect_timeout;
     let dialing = async {
-        Ok(match &endpoint.url {
-            Url::Http { host, port } => {
-                let (stream, address) = tcp(endpoint, host, *port, timeout).await?;
-                Connection::new(Stream::Tcp(stream), Some(address))
+        let _making = match http2 {
+            None => None,
+            Some(connections) => {
+                let making = connections.making.lock().await;
+                // Another request may have made one meanwhile.
+                if let Some(stream) = connections.take() {
+                    return Ok(Connection::Http2(stream));
+                }
+                Some(making)
             }
+        };
+        match &endpoint.url {
+            Url::Http { host, port } => speak(tcp(endpoint, host, *port, timeout).await?, http2).await,
             Url::Https { host, port } => {
-                let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
-                let (stream, address) = tcp(endpoint, host, *port, timeout).await?;
-                let stream = tls()?.connect(name, stream).await?;
-                Connection::new(Stream::Other(Box::new(stream)), Some(address))
+                let tls = spec.tls.as_ref().ok_or_else(|| io::Error::other("no TLS for it"))?;
+                speak(
+                    secure(tls, host, tcp(endpoint, host, *port, timeout).await?).await?,
+                    http2,
+                )
+                .await
             }
-            Url::Unix(path) => Connection::new(Stream::Unix(UnixStream::connect(path).await?), None),
-        })
+            Url::Unix(path) => speak(tokio::net::UnixStream::connect(path).await?, http2).await,
+        }
     };
     tokio::time::timeout(timeout, dialing)
         .await
@@ -45,7 +58,7 @@ pub async fn dial(endpoint: &Endpoint, timeout: Duration) -> io::Result<Connecti
 }
 
 /// Connects to one of the name's addresses; each has its share of the time, for the first may be one that swallows packets.
-async fn tcp(endpoint: &Endpoint, host: &str, port: u16, timeout: Duration) -> io::Result<(TcpStream, IpAddr)> {
+async fn tcp(endpoint: &Endpoint, host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     let known = endpoint.addresses.as_ref().and_then(|addresses| addresses.in_turn());
     let Some(known) = known else {
         return configured(TcpStream::connect((host.trim_matches(['[', ']']), port)).await?);
@@ -62,20 +75,27 @@ async fn tcp(endpoint: &Endpoint, host: &str, port: u16, timeout: Duration) -> i
     Err(last)
 }
 
-fn configured(stream: TcpStream) -> io::Result<(TcpStream, IpAddr)> {
+fn configured(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
-    let address = stream.peer_addr()?.ip();
-    Ok((stream, address))
+    Ok(stream)
 }
 
-/// TLS as the system trusts it; made once.
-fn tls() -> io::Result<TlsConnector> {
-    static TLS: OnceLock<TlsConnector> = OnceLock::new();
-    if let Some(tls) = TLS.get() {
-        return Ok(tls.clone());
+/// TLS as the upstream has it: the endpoint must show a certificate for its host, or for `tls.server_name`.
+async fn secure(tls: &ClientTls, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let name = match &tls.server_name {
+        Some(name) => name.clone(),
+        None => ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?,
+    };
+    TlsConnector::from(tls.config.clone()).connect(name, stream).await
+}
+
+async fn speak<S>(stream: S, http2: Option<&Http2Connections>) -> io::Result<Connection>
+where
+    S: AsyncRead + AsyncWrite + Into<Stream> + Unpin + Send + 'static,
+{
+    match http2 {
+        Some(connections) => dial_http2::handshake(stream, connections).await.map(Connection::Http2),
+        None => Ok(Connection::Http1(Http1::new(stream.into()))),
     }
-    let config = ClientConfig::with_platform_verifier().map_err(io::Error::other)?;
-    let tls = TlsConnector::from(Arc::new(config));
-    Ok(TLS.get_or_init(|| tls).clone())
 }

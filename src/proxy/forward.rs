@@ -10,28 +10,30 @@ use crate::policy::action::Forward;
 use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
+use crate::protocol::Spelling;
+use crate::protocol::exchange::ResponseHead;
 use crate::runtime::request_body::{BodyFault, ClientBody, Progress, RequestBody};
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Endpoint;
-use crate::wire::Spelling;
-use crate::wire::exchange::ResponseHead;
 
 use super::connection::Client;
 use super::failure::ForwardError;
 use super::record::Record;
+use super::reply::Reply;
 use super::respond::{Answer, AnswerBody};
 use super::response_body::{FromUpstream, Lease};
 use super::send::Sending;
 use super::tunnel::Tunnel;
+use super::upgrade::Upgrade;
 
 /// A request that may go.
 pub struct Outgoing {
     /// As the client sent it.
     pub request: Request<ClientBody>,
-    /// How its headers' names were written.
+    /// How its headers' names were written; `None`: lower case.
     pub spelling: Option<Spelling>,
-    /// The protocol to upgrade to.
-    pub upgrade: Option<HeaderValue>,
+    /// The upgrade that it asks for.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// Forwards a permitted request, and gives the head of its answer.
@@ -54,8 +56,8 @@ pub async fn forward(
         spelling,
         upgrade,
     } = *outgoing;
-    let upgrades = upgrade.is_some();
-    let (parts, body) = for_upstream(client, snapshot, record, &permit, upgrade, request);
+    let protocol = upgrade.as_ref().map(|upgrade| upgrade.protocol.clone());
+    let (parts, body) = for_upstream(client, snapshot, record, &permit, protocol, request);
     let public = Public::of(record, &parts.headers);
     let progress = record.progress.clone();
     let sending = Sending {
@@ -65,14 +67,14 @@ pub async fn forward(
         spelling: spelling.as_ref(),
         own_host: !route.headers.keeps_host(&parts.headers),
         response_timeout: to.response_timeout,
-        has_body: progress.is_some(),
+        progress: progress.as_deref(),
         now_ns: record.now.monotonic_ns,
         clock: client.worker.gateway.clock,
     };
     let answered = sending.send(body).await;
     record.sent_to(upstream, place.endpoint_place());
     record.waited();
-    let (ResponseHead { response, spelling }, exchange) =
+    let (ResponseHead { response, spelling }, reply) =
         answered.map_err(|error| blame_client(error, progress.as_deref()))?;
     let (mut head, ()) = response.into_parts();
     strip_response(&mut head.headers, head.status);
@@ -84,14 +86,16 @@ pub async fn forward(
         worker: client.worker.index,
     };
     let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        // One that nobody asked for is nonsense (hardening r30).
-        if !upgrades {
+        // One that nobody asked for, or that answers somebody else's key, is nonsense (hardening r30).
+        let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(&head.headers));
+        let client = upgrade.ok_or(ForwardError::BadGateway)?.client;
+        let Reply::Http1(exchange) = reply else {
             return Err(ForwardError::BadGateway);
-        }
-        AnswerBody::Tunnel(Tunnel::new(*exchange, lease))
+        };
+        AnswerBody::Tunnel(client, Tunnel::new(*exchange, lease))
     } else {
         let idle_timeout = upstream.spec.config.stream_idle_timeout;
-        AnswerBody::Stream(FromUpstream::new(exchange, lease, idle_timeout))
+        AnswerBody::Stream(FromUpstream::new(reply, lease, idle_timeout))
     };
     Ok(Answer { head, spelling, body })
 }
@@ -111,7 +115,7 @@ fn for_upstream(
         peer: &client.peer_value,
         believed: snapshot.policy.believed(client.admitted.listener.index),
         secret_allowed: snapshot.policy.secret_allowed_from(record.origin.client),
-        secure: false,
+        secure: client.transport().is_secure(),
         request_id: &record.request_id,
         upgrade,
     };
@@ -144,8 +148,9 @@ impl Public {
     fn of(record: &Record, headers: &HeaderMap) -> Self {
         // A stranger's word was taken off and ours put on, which the record knows without a look-up.
         if !record.origin.peer_trusted {
+            let secure = record.client.transport().is_secure();
             return Self {
-                scheme: Some(HeaderValue::from_static("http")),
+                scheme: Some(HeaderValue::from_static(if secure { "https" } else { "http" })),
                 host: record.host.clone(),
             };
         }

@@ -7,48 +7,29 @@ use http::{Request, Response};
 use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
-use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge::{self, Refused};
 use crate::policy::verdict::{Effect, Verdict};
-use crate::runtime::evidence;
+use crate::protocol::refusal::Refusal;
 use crate::runtime::request_body::ClientBody;
 use crate::runtime::snapshot::Snapshot;
-use crate::wire::Spelling;
-use crate::wire::refusal::Refusal;
+use crate::runtime::{evidence, shadow};
 
 use super::connection::Client;
 use super::forward::{self, Outgoing};
+use super::http2::OpenStream;
 use super::record::Record;
 use super::respond::{self, Carried};
 use super::response_body::ResponseBody;
 
-/// A request as it came off the wire.
-pub struct Arrived {
-    /// The request; of a refused head what can be told of it.
-    pub request: Request<ClientBody>,
-    /// How its headers' names were written; `None`: lower case.
-    pub spelling: Option<Spelling>,
-    /// Why its head is refused.
-    pub refusal: Option<Refusal>,
-}
-
-/// Answers one request.
-pub async fn handle(client: Arc<Client>, arrived: Arrived) -> Response<ResponseBody> {
-    let Arrived {
-        request,
-        spelling,
-        refusal,
-    } = arrived;
-    let gateway = &client.worker.gateway;
-    let snapshot = gateway.snapshot();
-    let upgrade = upgrade_of(request.version(), request.method(), request.headers());
-    // One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.
-    let outgoing = Box::new(Outgoing {
-        request,
-        spelling,
-        upgrade,
-    });
-    let record = Record::begin(&client, snapshot.clone(), &outgoing.request);
+/// Answers one request; `refusal`: what is wrong with its head.
+pub async fn answer(
+    client: Arc<Client>,
+    outgoing: Box<Outgoing>,
+    refusal: Option<Refusal>,
+    stream: Option<OpenStream>,
+) -> Response<ResponseBody> {
+    let snapshot = client.worker.gateway.snapshot();
+    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, stream);
     match refusal {
         Some(refusal) => respond::denial(record, refused_head(refusal), &Carried::default()),
         None => judge_and_answer(&client, &snapshot, record, outgoing).await,
@@ -66,23 +47,29 @@ async fn judge_and_answer(
         Ok(facts) => facts,
         Err(denial) => return respond::denial(record, denial, &Carried::default()),
     };
-    let case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
+    let mut case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
         Ok(case) => case,
         Err(refused) => {
             let Refused {
                 denial,
                 route,
                 allowances,
+                arm,
             } = *refused;
+            record.arm = arm;
             return respond::denial(record, denial, &Carried { route, allowances });
         }
     };
     let (route, pattern) = (case.route, case.pattern);
     let metrics = &client.worker.gateway.metrics;
-    let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
+    let evidence = evidence::gather(metrics, snapshot, &facts, &mut case).await;
+    let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
-    let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
+    let verdict = evidence::conclude(snapshot, undecided, facts.now.monotonic_ns).await;
     record.judged(route, &verdict);
+    if let Some(shadowed) = shadowed {
+        record.shadowed(route, &facts, &verdict, &shadowed);
+    }
     let Verdict { allowances, effect, .. } = verdict;
     let carried = Carried {
         route: Some(route),
@@ -105,7 +92,7 @@ async fn judge_and_answer(
     }
 }
 
-fn facts<'r>(client: &Client, record: &Record, request: &'r Request<ClientBody>) -> Result<Facts<'r>, Denial> {
+fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<ClientBody>) -> Result<Facts<'r>, Denial> {
     Facts::read(
         request.method(),
         request.uri(),
@@ -114,6 +101,7 @@ fn facts<'r>(client: &Client, record: &Record, request: &'r Request<ClientBody>)
         client.admitted.listener.index,
         record.now,
     )
+    .map(|facts| facts.over(client.transport()))
 }
 
 /// What was refused of a head, as the denial that the client is told.

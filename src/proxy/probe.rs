@@ -7,12 +7,14 @@ use std::time::Duration;
 use http::{HeaderValue, Request, header};
 
 use crate::config::model::Health;
+use crate::protocol::exchange::Patience;
+use crate::protocol::upstream::Outgoing;
 use crate::runtime::gateway::{Gateway, Phase};
 use crate::runtime::request_body::RequestBody;
 use crate::runtime::upstream::{Endpoint, Upstream};
-use crate::wire::exchange::{Exchange, Outgoing, Patience};
 
 use super::dial::dial;
+use super::send::Attempt;
 
 /// Between looks at whether a reload brought upstreams.
 const LOOK: Duration = Duration::from_millis(500);
@@ -28,7 +30,7 @@ pub async fn watch(gateway: Arc<Gateway>) {
             if let (false, Some(health)) = (known, &upstream.spec.config.health) {
                 watched.push(Arc::downgrade(upstream));
                 for place in 0..upstream.endpoints.len() {
-                    tokio::spawn(check(Arc::downgrade(upstream), place, health.clone()));
+                    tokio::spawn(check(Arc::downgrade(upstream), place, gateway.workers, health.clone()));
                 }
             }
         }
@@ -40,7 +42,7 @@ pub async fn watch(gateway: Arc<Gateway>) {
 }
 
 /// Checks one endpoint until its upstream is gone.
-async fn check(upstream: Weak<Upstream>, place: usize, health: Health) {
+async fn check(upstream: Weak<Upstream>, place: usize, workers: usize, health: Health) {
     let mut tally = Tally::default();
     let mut turns = tokio::time::interval(health.interval);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -50,7 +52,7 @@ async fn check(upstream: Weak<Upstream>, place: usize, health: Health) {
         let Some(endpoint) = upstream.endpoints.get(place) else {
             return;
         };
-        let asked = tokio::time::timeout(health.timeout, is_well(endpoint, &health));
+        let asked = tokio::time::timeout(health.timeout, is_well(&upstream, endpoint, workers, &health));
         if let Some(healthy) = tally.add(asked.await.unwrap_or_default(), &health) {
             endpoint.checked(healthy);
         }
@@ -88,27 +90,31 @@ impl Tally {
 }
 
 /// Whether it answers with 2xx or 3xx.
-async fn is_well(endpoint: &Endpoint, health: &Health) -> bool {
+async fn is_well(upstream: &Upstream, endpoint: &Endpoint, workers: usize, health: &Health) -> bool {
     let request = Request::get(&health.path)
         .header(header::CONNECTION, HeaderValue::from_static("close"))
         .header(header::USER_AGENT, HeaderValue::from_static("gateway-health"))
         .body(());
-    let (Ok(request), Ok(connection)) = (request, dial(endpoint, health.timeout).await) else {
+    // HTTP/2 connections of the control runtime's own; of HTTP/1.1 a fresh one each time.
+    let (Ok(request), Ok(connection)) = (request, dial(endpoint, workers, &upstream.spec).await) else {
         return false;
     };
     let (parts, ()) = request.into_parts();
-    let outgoing = Outgoing {
-        parts: &parts,
-        spelling: None,
-        host: Some(&endpoint.authority),
+    let attempt = Attempt {
+        outgoing: Outgoing {
+            parts: &parts,
+            spelling: None,
+            host: Some(&endpoint.authority),
+        },
+        patience: Patience {
+            body_idle: health.timeout,
+            response: health.timeout,
+        },
+        progress: None,
+        secure: upstream.spec.tls.is_some(),
     };
-    let patience = Patience {
-        body_idle: health.timeout,
-        response: health.timeout,
-    };
-    let mut exchange = Exchange::begin(connection, outgoing, RequestBody::Empty);
-    let answer = exchange.head(patience).await;
-    answer.is_ok_and(|head| head.response.status().is_success() || head.response.status().is_redirection())
+    let answer = attempt.make(connection, RequestBody::Empty).await;
+    answer.is_ok_and(|(head, _)| head.response.status().is_success() || head.response.status().is_redirection())
 }
 
 #[cfg(test)]

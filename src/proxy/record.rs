@@ -10,18 +10,23 @@ use crate::observe::Decision;
 use crate::observe::access_log::AccessLine;
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
+use crate::policy::canary::Arm;
 use crate::policy::denial::{Code, Denial, Tells};
-use crate::policy::facts::Now;
+use crate::policy::facts::{Facts, Now};
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
 use crate::policy::request_id;
 use crate::policy::route::Route;
+use crate::policy::shadow::Shadowed;
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::request_body::{ClientBody, Progress};
+use crate::runtime::shadow::Compared;
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Upstream;
 
 use super::connection::Client;
 use super::failure::ForwardError;
+use super::grpc;
+use super::http2::OpenStream;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
@@ -60,6 +65,9 @@ pub struct Record {
     user_agent: Option<HeaderValue>,
     status: StatusCode,
     route: Option<usize>,
+    /// The side of the route's canary, if it has one.
+    pub arm: Option<Arm>,
+    shadow: Option<Compared>,
     auth_method: AuthMethod,
     decision: Decision,
     refused: Option<Code>,
@@ -74,12 +82,21 @@ pub struct Record {
     upstream: Option<(Arc<Upstream>, usize)>,
     upstream_ns: Option<u64>,
     overhead_ns: u64,
+    /// A gRPC call: told of refusals in gRPC's way.
+    pub is_grpc: bool,
+    /// Over HTTP/2: tells the connection when this is over.
+    _stream: Option<OpenStream>,
 }
 
 impl Record {
     /// Begins with what the head says.
     #[must_use]
-    pub fn begin(client: &Arc<Client>, snapshot: Arc<Snapshot>, request: &Request<ClientBody>) -> Box<Self> {
+    pub fn begin(
+        client: &Arc<Client>,
+        snapshot: Arc<Snapshot>,
+        request: &Request<ClientBody>,
+        stream: Option<OpenStream>,
+    ) -> Box<Self> {
         let gateway = &client.worker.gateway;
         let listener = client.admitted.listener.index;
         let trust = snapshot.policy.listeners.get(listener).map(|(trust, _)| trust);
@@ -116,6 +133,8 @@ impl Record {
                 .flatten(),
             status: client_closed_request(),
             route: None,
+            arm: None,
+            shadow: None,
             auth_method: AuthMethod::None,
             decision: Decision::Deny,
             refused: None,
@@ -131,12 +150,15 @@ impl Record {
             overhead_ns: 0,
             client: client.clone(),
             snapshot,
+            is_grpc: grpc::is_call(request.version(), request.headers()),
+            _stream: stream,
         })
     }
 
     /// The judge has spoken.
     pub fn judged(&mut self, route: &Route, verdict: &Verdict<'_>) {
         self.route = Some(route.index);
+        self.arm = verdict.arm;
         self.auth_method = verdict.method;
         self.identity.clone_from(&verdict.identity);
         self.permitted = verdict.permitted;
@@ -146,6 +168,13 @@ impl Record {
             Effect::Permit(_) => Decision::Allow,
             Effect::Denial(_) => Decision::Deny,
         };
+    }
+
+    /// The route's shadow has spoken too.
+    pub fn shadowed(&mut self, route: &Route, facts: &Facts<'_>, verdict: &Verdict<'_>, shadowed: &Shadowed) {
+        let shadow = self.snapshot.shadows.get(route.index).and_then(Option::as_ref);
+        let request_id = self.request_id.to_str().unwrap_or_default();
+        self.shadow = shadow.map(|shadow| shadow.compare(facts, request_id, verdict, shadowed));
     }
 
     /// The request is refused.
@@ -211,6 +240,11 @@ impl Record {
             .and_then(|place| self.snapshot.routes.get(place))
             .unwrap_or(&metrics.no_route);
         route.count_request(&self.method, self.status);
+        if let Some(arm) = self.arm
+            && let Some(Some(canary)) = self.route.and_then(|place| self.snapshot.canaries.get(place))
+        {
+            canary.count(arm, self.status);
+        }
         route.duration.observe(seconds(elapsed_ns));
         route.overhead.observe(seconds(self.overhead_ns));
         if self.judged {
@@ -273,11 +307,14 @@ impl Record {
             duration: Duration::from_nanos(elapsed_ns),
             upstream_duration: self.upstream_ns.map(Duration::from_nanos),
             client_ip: Some(self.origin.client),
-            auth_mode: route.map(|route| &*route.mode),
+            auth_mode: route.map(|route| &*route.mode_on(self.arm).name),
             auth_method: self.judged.then_some(self.auth_method),
             decision: Some(self.decision),
             reason: self.reason,
             detail: self.detail,
+            arm: self.arm.map(Arm::name),
+            shadow: self.shadow.map(|shadow| shadow.difference.name()),
+            shadow_reason: self.shadow.and_then(|shadow| shadow.refused).map(Code::name),
             user_id: identity.map(|identity| identity.user.as_str()),
             acting_for: identity
                 .and_then(|identity| identity.acting_for.as_ref())

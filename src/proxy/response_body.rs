@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::protocol::Spelling;
+use crate::protocol::exchange::Fault;
 use crate::runtime::upstream::InFlight;
-use crate::wire::Spelling;
-use crate::wire::exchange::Fault;
 
 use super::record::Record;
-use super::send::UpstreamExchange;
+use super::reply::Reply;
 use super::tunnel::Tunnel;
 
 /// A response body.
@@ -22,8 +22,8 @@ pub struct ResponseBody {
     source: Source,
     /// How the names of its head were written.
     spelling: Option<Spelling>,
-    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done.
-    record: Box<Record>,
+    /// INVARIANT: declared last, so that it is dropped, and written, when all else is done. `None`: a tunnel has it.
+    record: Option<Box<Record>>,
 }
 
 enum Source {
@@ -38,7 +38,7 @@ enum Source {
 /// What comes from the upstream.
 pub struct FromUpstream {
     /// `None`: it was given back.
-    exchange: Option<UpstreamExchange>,
+    reply: Option<Reply>,
     lease: Lease,
     /// `stream_idle_timeout`, armed while the upstream is waited for.
     idle: Option<Idle>,
@@ -118,11 +118,21 @@ impl ResponseBody {
         Self::new(Source::Tunnel(tunnel), spelling, record)
     }
 
+    /// Nothing: a tunnel has begun, and keeps the record.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            source: Source::Own(None),
+            spelling: None,
+            record: None,
+        }
+    }
+
     fn new(source: Source, spelling: Option<Spelling>, record: Box<Record>) -> Self {
         Self {
             source,
             spelling,
-            record,
+            record: Some(record),
         }
     }
 
@@ -142,19 +152,25 @@ impl ResponseBody {
     #[must_use]
     pub fn into_tunnel(self) -> Option<(Tunnel, Box<Record>)> {
         match self.source {
-            Source::Tunnel(tunnel) => Some((tunnel, self.record)),
+            Source::Tunnel(tunnel) => Some((tunnel, self.record?)),
             Source::Own(_) | Source::Upstream(_) => None,
         }
     }
 
     /// Sends the request's body on while the client takes nothing of the response.
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        if let Source::Upstream(FromUpstream {
-            exchange: Some(exchange),
-            ..
-        }) = &mut self.source
-        {
-            exchange.poll_upload(cx);
+        if let Source::Upstream(FromUpstream { reply: Some(reply), .. }) = &mut self.source {
+            reply.poll_upload(cx);
+        }
+    }
+}
+
+impl ResponseBody {
+    /// Keeps back the gateway's own words, for HEAD; their length in bytes, if there are any.
+    pub fn silence(&mut self) -> Option<usize> {
+        match &mut self.source {
+            Source::Own(text) => text.take().map(|text| text.len()),
+            Source::Upstream(_) | Source::Tunnel(_) => None,
         }
     }
 }
@@ -162,20 +178,20 @@ impl ResponseBody {
 impl FromUpstream {
     /// `idle_timeout` zero: it may be silent for as long as it likes.
     #[must_use]
-    pub fn new(exchange: UpstreamExchange, lease: Lease, idle_timeout: Duration) -> Self {
+    pub fn new(reply: Reply, lease: Lease, idle_timeout: Duration) -> Self {
         let idle = (!idle_timeout.is_zero()).then(|| Idle::new(idle_timeout));
         Self {
-            exchange: Some(exchange),
+            reply: Some(reply),
             lease,
             idle,
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
-        let Some(exchange) = &mut self.exchange else {
+        let Some(reply) = &mut self.reply else {
             return Poll::Ready(None);
         };
-        let Poll::Ready(frame) = exchange.poll_frame(cx) else {
+        let Poll::Ready(frame) = reply.poll_frame(cx) else {
             let Some(idle) = &mut self.idle else {
                 return Poll::Pending;
             };
@@ -191,7 +207,7 @@ impl FromUpstream {
 
 impl Drop for FromUpstream {
     fn drop(&mut self) {
-        let connection = self.exchange.take().and_then(|exchange| exchange.into_connection());
+        let connection = self.reply.take().and_then(Reply::into_connection);
         if let (Some(endpoint), Some(connection)) = (self.lease.place.endpoint(), connection) {
             endpoint.keep(self.lease.worker, connection);
         }
@@ -209,8 +225,9 @@ impl Body for ResponseBody {
             Source::Upstream(body) => ready!(body.poll(cx)),
             Source::Tunnel(_) => None,
         };
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-            this.record.bytes_out += data.len() as u64;
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        if let (Some(record), Some(data)) = (&mut this.record, data) {
+            record.bytes_out += data.len() as u64;
         }
         Poll::Ready(frame)
     }
@@ -218,7 +235,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(text) => text.is_none(),
-            Source::Upstream(body) => body.exchange.as_ref().is_none_or(|exchange| exchange.is_end()),
+            Source::Upstream(body) => body.reply.as_ref().is_none_or(Reply::is_end),
             Source::Tunnel(_) => true,
         }
     }
@@ -227,7 +244,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Source::Upstream(body) => {
-                let length = body.exchange.as_ref().and_then(|exchange| exchange.length());
+                let length = body.reply.as_ref().and_then(Reply::length);
                 length.map_or_else(SizeHint::default, SizeHint::with_exact)
             }
             Source::Tunnel(_) => SizeHint::with_exact(0),

@@ -6,14 +6,17 @@ use http::Method;
 use http::request::Parts;
 use smallvec::SmallVec;
 
+use crate::protocol::Spelling;
+use crate::protocol::exchange::{Exchange, Fault, Patience, ResponseHead};
+use crate::protocol::upstream::Outgoing;
 use crate::runtime::clock::Clock;
-use crate::runtime::request_body::RequestBody;
-use crate::runtime::upstream::{InFlight, Upstream};
-use crate::wire::Spelling;
-use crate::wire::exchange::{Exchange, Fault, Outgoing, Patience, ResponseHead};
+use crate::runtime::request_body::{Progress, RequestBody};
+use crate::runtime::upstream::{Connection, InFlight, Upstream};
 
 use super::dial::dial;
 use super::failure::ForwardError;
+use super::reply::Reply;
+use super::send_http2;
 
 /// A request on its way to one of an upstream's endpoints.
 pub struct Sending<'a> {
@@ -29,16 +32,13 @@ pub struct Sending<'a> {
     pub own_host: bool,
     /// From the request's last byte to the response's head; zero: no bound.
     pub response_timeout: Duration,
-    /// A body follows the head.
-    pub has_body: bool,
+    /// How far the body came; `None`: there is none.
+    pub progress: Option<&'a Progress>,
     /// When its head had come, on the clock that never goes back.
     pub now_ns: u64,
     /// That clock.
     pub clock: Clock,
 }
-
-/// An exchange with an upstream. Boxed: it is handed on from future to future.
-pub type UpstreamExchange = Box<Exchange<RequestBody>>;
 
 impl Sending<'_> {
     /// Tries until an endpoint answers: any method while nothing was sent, and idempotent ones without a body while no byte of a
@@ -46,10 +46,9 @@ impl Sending<'_> {
     ///
     /// # Errors
     /// How the last attempt failed.
-    pub async fn send(self, mut body: RequestBody) -> Result<(ResponseHead, UpstreamExchange), ForwardError> {
+    pub async fn send(self, mut body: RequestBody) -> Result<(ResponseHead, Reply), ForwardError> {
         let upstream = self.place.upstream().clone();
-        let config = &upstream.spec.config;
-        let repeatable = is_idempotent(&self.parts.method) && !self.has_body;
+        let repeatable = is_idempotent(&self.parts.method) && self.progress.is_none();
         let mut tries = Tries::new(&upstream, repeatable, self.response_timeout);
         let mut may_reuse = true;
         loop {
@@ -61,7 +60,7 @@ impl Sending<'_> {
             let connected = match kept {
                 Some(connection) => Ok(connection),
                 // Boxed: rare, and large enough to double what every idle connection of a client costs.
-                None => Box::pin(dial(endpoint, config.connect_timeout)).await,
+                None => Box::pin(dial(endpoint, self.worker, &upstream.spec)).await,
             };
             let connection = match connected {
                 Ok(connection) => connection,
@@ -72,41 +71,83 @@ impl Sending<'_> {
                     continue;
                 }
             };
-            let outgoing = Outgoing {
-                parts: self.parts,
-                spelling: self.spelling,
-                host: self.own_host.then_some(&endpoint.authority),
+            let attempt = Attempt {
+                outgoing: Outgoing {
+                    parts: self.parts,
+                    spelling: self.spelling,
+                    host: self.own_host.then_some(&endpoint.authority),
+                },
+                patience: Patience {
+                    body_idle: upstream.spec.config.body_idle_timeout,
+                    response: tries.response_timeout(),
+                },
+                progress: self.progress,
+                secure: upstream.spec.tls.is_some(),
             };
-            let patience = Patience {
-                body_idle: config.body_idle_timeout,
-                response: tries.response_timeout(),
-            };
-            let mut exchange = Box::new(Exchange::begin(connection, outgoing, body));
-            let fault = match exchange.head(patience).await {
-                Ok(head) => {
+            let Unanswered { fault, body: unsent } = match attempt.make(connection, body).await {
+                Ok(answered) => {
                     endpoint.succeeded();
-                    return Ok((head, exchange));
+                    return Ok(answered);
                 }
-                Err(fault) => fault,
+                Err(unanswered) => unanswered,
             };
             if fault.is_the_upstreams() && !reused {
                 endpoint.failed(self.clock.monotonic_ns());
             }
-            body = match fault {
+            body = match (fault, unsent) {
                 // Without a body the same request can be sent once more, if it does no harm.
-                Fault::Unsent if !self.has_body => RequestBody::Empty,
-                Fault::Unsent => exchange.into_body().ok_or(ForwardError::BadGateway)?,
-                Fault::Broken | Fault::Nonsense(_) | Fault::TimedOut if repeatable => RequestBody::Empty,
-                Fault::Broken | Fault::Nonsense(_) | Fault::TimedOut | Fault::RequestBody | Fault::Starved => {
-                    return Err(failure(fault));
-                }
+                (Fault::Unsent, _) if self.progress.is_none() => RequestBody::Empty,
+                (Fault::Unsent, Some(body)) => body,
+                (Fault::Broken | Fault::Nonsense(_) | Fault::TimedOut, _) if repeatable => RequestBody::Empty,
+                (fault, _) => return Err(failure(fault)),
             };
             // A kept connection that the other side closed in this very moment is nobody's failure, and costs no retry; its
             // like are not tried again.
             if !reused || fault == Fault::TimedOut {
-                tries.failed(place, patience.response, failure(fault))?;
+                tries.failed(place, attempt.patience.response, failure(fault))?;
             }
             may_reuse = false;
+        }
+    }
+}
+
+/// One request on one connection.
+pub struct Attempt<'r> {
+    /// Its head.
+    pub outgoing: Outgoing<'r>,
+    /// How long it may take.
+    pub patience: Patience,
+    /// How far the body came; `None`: there is none.
+    pub progress: Option<&'r Progress>,
+    /// The upstream is `https`.
+    pub secure: bool,
+}
+
+impl Attempt<'_> {
+    /// Sends it and waits for the response's head.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn make(&self, connection: Connection, body: RequestBody) -> Result<(ResponseHead, Reply), Unanswered> {
+        match connection {
+            Connection::Http1(connection) => {
+                let mut exchange = Box::new(Exchange::begin(connection, self.outgoing, body));
+                match exchange.head(self.patience).await {
+                    Ok(head) => Ok((head, Reply::Http1(exchange))),
+                    Err(fault) => Err(Unanswered {
+                        fault,
+                        body: exchange.into_body(),
+                    }),
+                }
+            }
+            Connection::Http2(mut stream) => {
+                let Outgoing { parts, host, .. } = self.outgoing;
+                let request = send_http2::request(parts, host, body, self.secure);
+                // Boxed: only such upstreams need it, and every connection would pay for it.
+                let (head, body) =
+                    Box::pin(send_http2::head(&mut stream, request, self.patience, self.progress)).await?;
+                Ok((head, Reply::Http2(body, stream)))
+            }
         }
     }
 }
@@ -181,6 +222,14 @@ impl<'u> Tries<'u> {
         }
         Ok(())
     }
+}
+
+/// An attempt that brought no answer.
+pub struct Unanswered {
+    /// Why.
+    pub fault: Fault,
+    /// The request's body, if nothing of it was taken.
+    pub body: Option<RequestBody>,
 }
 
 /// What the client is told of a fault that nothing more can be tried about.

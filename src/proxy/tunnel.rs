@@ -7,13 +7,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::sync::Notify;
 
+use crate::protocol::exchange::Exchange;
+use crate::protocol::stream::Stream;
 use crate::runtime::gateway::Phase;
 use crate::runtime::request_body::RequestBody;
-use crate::wire::exchange::Exchange;
-use crate::wire::stream::Stream;
 
 use super::record::Record;
 use super::response_body::Lease;
@@ -38,8 +40,22 @@ impl Tunnel {
         Self { stream, ahead, lease }
     }
 
+    /// Copies in a task of its own, once the client's stream is ready.
+    pub fn start(self, client: OnUpgrade, record: Box<Record>) {
+        let open = record.client.worker.gateway.connected();
+        tokio::spawn(async move {
+            if let Ok(client) = client.await {
+                self.run(TokioIo::new(client), Bytes::new(), record).await;
+            }
+            drop(open);
+        });
+    }
+
     /// Copies to and from the client, which has sent `ahead` already, until both sides have ended; then the record is written.
-    pub async fn run(self, client: Stream, ahead: Bytes, mut record: Box<Record>) {
+    pub async fn run<S>(self, client: S, ahead: Bytes, mut record: Box<Record>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let worker = record.client.worker.clone();
         let ended = Arc::new(Notify::new());
         let mut client = Side::new(client, ahead, &ended);
@@ -65,8 +81,8 @@ async fn long_after(ended: &Notify) {
 }
 
 /// A side of the tunnel, and the bytes it brought.
-struct Side {
-    io: Stream,
+struct Side<S> {
+    io: S,
     /// What was read of it before.
     ahead: Bytes,
     read: Arc<AtomicU64>,
@@ -74,8 +90,8 @@ struct Side {
     ended: Arc<Notify>,
 }
 
-impl Side {
-    fn new(io: Stream, ahead: Bytes, ended: &Arc<Notify>) -> Self {
+impl<S> Side<S> {
+    fn new(io: S, ahead: Bytes, ended: &Arc<Notify>) -> Self {
         Self {
             io,
             ahead,
@@ -85,7 +101,7 @@ impl Side {
     }
 }
 
-impl AsyncRead for Side {
+impl<S: AsyncRead + Unpin> AsyncRead for Side<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         let polled = if self.ahead.is_empty() {
@@ -104,7 +120,7 @@ impl AsyncRead for Side {
     }
 }
 
-impl AsyncWrite for Side {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }

@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::config::model;
-use crate::observe::metrics::ListenerMetrics;
+use crate::observe::metrics::{ListenerMetrics, Refused};
 use crate::observe::output::LineBuffer;
+use crate::protocol::downstream::Limits;
 use crate::runtime::gateway::{Gateway, Phase};
-use crate::wire::downstream::Limits;
 
-use super::connection;
+use super::arrival;
 
 /// Between closings of upstream connections that were idle for too long.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,6 +29,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest request target, in bytes.
 const MAX_TARGET_BYTES: usize = 16 * 1024;
+
+/// TLS handshakes under way at one listener; each may hold 64 KiB of what a stranger sends (hardening r38).
+const MAX_HANDSHAKES: usize = 4096;
 
 /// What a worker's connections share.
 pub struct Worker {
@@ -50,6 +54,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Its metrics.
     pub metrics: ListenerMetrics,
+    /// Places for TLS handshakes under way.
+    pub handshakes: Semaphore,
     connections: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -63,6 +69,7 @@ impl Listener {
             config,
             address,
             metrics,
+            handshakes: Semaphore::new(MAX_HANDSHAKES),
             connections: AtomicUsize::new(0),
             by_address: Mutex::default(),
         }
@@ -79,26 +86,25 @@ impl Listener {
         }
     }
 
-    /// A place for a connection from `peer`, unless its bounds are reached.
-    #[must_use]
-    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Admitted> {
-        let admitted = Admitted {
+    /// A place for a connection from `peer`; of one that speaks `for_others` the address is not counted.
+    ///
+    /// # Errors
+    /// The bound that is reached.
+    pub fn admit(self: &Arc<Self>, peer: IpAddr, for_others: bool) -> Result<Admitted, Refused> {
+        let mut admitted = Admitted {
             listener: self.clone(),
             peer,
+            counted: false,
         };
         // Counted first: dropping `admitted` counts it out again.
         self.metrics.connections.inc();
-        let all = self.connections.fetch_add(1, Ordering::AcqRel);
-        let bound = self.config.max_connections_per_address;
-        let same = if bound > 0 {
-            let mut by_address = self.by_address.lock();
-            let count = by_address.entry(peer).or_default();
-            *count += 1;
-            *count
-        } else {
-            0
-        };
-        (all < self.config.max_connections && same <= bound).then_some(admitted)
+        if self.connections.fetch_add(1, Ordering::AcqRel) >= self.config.max_connections {
+            return Err(Refused::MaxConnections);
+        }
+        if !for_others {
+            admitted.count()?;
+        }
+        Ok(admitted)
     }
 }
 
@@ -107,15 +113,43 @@ impl Listener {
 pub struct Admitted {
     /// The listener.
     pub listener: Arc<Listener>,
-    /// The other end.
+    /// The other end, or whom it says that it speaks for.
     pub peer: IpAddr,
+    /// It counts at its address.
+    counted: bool,
+}
+
+impl Admitted {
+    /// It is `client`'s connection, which a proxy hands on.
+    ///
+    /// # Errors
+    /// The bound that is reached.
+    pub fn stands_for(&mut self, client: IpAddr) -> Result<(), Refused> {
+        self.peer = client;
+        self.count()
+    }
+
+    fn count(&mut self) -> Result<(), Refused> {
+        let bound = self.listener.config.max_connections_per_address;
+        if bound == 0 {
+            return Ok(());
+        }
+        self.counted = true;
+        let mut by_address = self.listener.by_address.lock();
+        let count = by_address.entry(self.peer).or_default();
+        *count += 1;
+        if *count > bound {
+            return Err(Refused::MaxConnectionsPerAddress);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.listener.metrics.connections.dec();
         self.listener.connections.fetch_sub(1, Ordering::AcqRel);
-        if self.listener.config.max_connections_per_address > 0 {
+        if self.counted {
             let mut by_address = self.listener.by_address.lock();
             if let Some(count) = by_address.get_mut(&self.peer) {
                 *count = count.saturating_sub(1);
@@ -186,11 +220,16 @@ async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListene
                 continue;
             }
         };
-        let Some(admitted) = listener.admit(peer.ip().to_canonical()) else {
-            continue;
+        let peer = peer.ip().to_canonical();
+        let admitted = match listener.admit(peer, arrival::hands_on(&worker, &listener, peer)) {
+            Ok(admitted) => admitted,
+            Err(bound) => {
+                listener.metrics.count_refused(bound);
+                continue;
+            }
         };
         // Small answers must not wait for the acknowledgement of the last (RFC 896).
         let _ = stream.set_nodelay(true);
-        tokio::spawn(connection::serve(worker.clone(), admitted, stream.into()));
+        tokio::spawn(arrival::serve(worker.clone(), admitted, stream));
     }
 }

@@ -15,6 +15,7 @@ use crate::observe::metrics::{Configured, Metrics};
 use super::clock::Clock;
 use super::log::Log;
 use super::refresh::refresh;
+use super::shared_modes::SharedModes;
 use super::snapshot::Snapshot;
 use super::upstream::Resolver;
 
@@ -37,6 +38,8 @@ pub struct Gateway {
     reload: ArcSwap<Reload>,
     /// Made on the control runtime, where it works.
     resolver: OnceLock<Resolver>,
+    /// Modes from the store.
+    pub shared_modes: SharedModes,
 }
 
 /// How long `/readyz` waits for the first fetch of each issuer's keys.
@@ -87,6 +90,7 @@ impl Gateway {
             started_ns: clock.monotonic_ns(),
             reload: ArcSwap::default(),
             resolver: OnceLock::new(),
+            shared_modes: SharedModes::default(),
         })
     }
 
@@ -285,7 +289,7 @@ impl Gateway {
 }
 
 /// Puts back what a running process cannot change, and names what differed: sockets are bound and threads started once. Whom a
-/// listener believes is judged per request, and does change.
+/// listener believes is judged per request, and its certificates are shown per connection: those do change.
 fn keep_what_was_started(new: &mut Config, running: &Config) -> Vec<String> {
     let mut kept = Vec::new();
     let mut keep = |key: &str, differs: bool| {
@@ -312,6 +316,8 @@ fn keep_what_was_started(new: &mut Config, running: &Config) -> Vec<String> {
         };
         listener.trusted_proxies.clone_from(&changed.trusted_proxies);
         listener.client_address_from = changed.client_address_from;
+        listener.certificates.clone_from(&changed.certificates);
+        listener.client_auth.clone_from(&changed.client_auth);
         keep(&format!("listeners.{}", listener.name), listener != changed);
     }
     new.server = server;

@@ -1,14 +1,17 @@
-//! A request body on its way to the upstream: counted, bounded, its progress told to whoever records the request.
+//! A request body on its way to the upstream: counted, bounded, its progress told to whoever watches the time.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::HeaderName;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::Notify;
 
-use crate::wire::downstream::RequestStream;
+use crate::protocol::downstream::{Cut, RequestStream};
 
 /// The body of a client's request, as it comes.
 #[derive(Debug)]
@@ -17,6 +20,44 @@ pub enum ClientBody {
     Empty,
     /// On an HTTP/1 connection.
     Http1(RequestStream),
+    /// On a stream of an HTTP/2 connection.
+    Http2(Incoming),
+}
+
+impl ClientBody {
+    /// Of an HTTP/2 request.
+    #[must_use]
+    pub fn http2(body: Incoming) -> Self {
+        if body.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Http2(body)
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn length(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
 }
 
 /// What is sent upstream.
@@ -31,17 +72,25 @@ pub enum RequestBody {
 /// A body that comes from the client.
 #[derive(Debug)]
 pub struct Flowing {
-    client: RequestStream,
+    client: ClientBody,
     progress: Arc<Progress>,
     /// Bytes; zero: any number.
     max: u64,
+    /// The trailers that may pass; `None`: whoever sends it knows which were declared.
+    trailers: Option<Vec<HeaderName>>,
 }
 
 /// How far a body has come.
 #[derive(Debug, Default)]
 pub struct Progress {
     bytes: AtomicU64,
+    /// Frames that went through: moves as long as the body flows.
+    frames: AtomicU64,
+    /// The upstream has asked for more than the client has sent.
+    starved: AtomicBool,
+    finished: AtomicBool,
     fault: parking_lot::Mutex<Option<BodyFault>>,
+    ended: Notify,
 }
 
 /// Why a body ended early. The client's doing, each of them.
@@ -65,17 +114,26 @@ impl std::fmt::Display for BodyFault {
 impl std::error::Error for BodyFault {}
 
 impl RequestBody {
+    /// Lets only these trailers pass: HTTP/2 would send any (hardening r01).
+    pub fn limit_trailers(&mut self, declared: Vec<HeaderName>) {
+        match self {
+            Self::Empty => {}
+            Self::Flowing(flowing) => flowing.trailers = Some(declared),
+        }
+    }
+
     /// Wraps the client's body; `max` bytes, zero: any number.
     #[must_use]
     pub fn of(client: ClientBody, max: u64) -> (Self, Option<Arc<Progress>>) {
-        let ClientBody::Http1(client) = client else {
+        if let ClientBody::Empty = client {
             return (Self::Empty, None);
-        };
+        }
         let progress = Arc::new(Progress::default());
         let flowing = Flowing {
             client,
             progress: progress.clone(),
             max,
+            trailers: None,
         };
         (Self::Flowing(flowing), Some(progress))
     }
@@ -88,10 +146,41 @@ impl Progress {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Frames that went through.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client is waited for, rather than the upstream.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Relaxed)
+    }
+
+    /// Whether the whole body went through.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
     /// Why it ended early, if it did.
     #[must_use]
     pub fn fault(&self) -> Option<BodyFault> {
         *self.fault.lock()
+    }
+
+    /// Waits until the whole body went through.
+    pub async fn finished(&self) {
+        while !self.is_finished() {
+            self.ended.notified().await;
+        }
+    }
+
+    fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+        // One watcher at most; `notify_one` is remembered if it does not wait yet.
+        self.ended.notify_one();
     }
 
     fn fail(&self, fault: BodyFault) -> BodyFault {
@@ -114,25 +203,47 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Flowing(flowing) => flowing.client.is_end_stream(),
+            Self::Flowing(flowing) => flowing.client.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Flowing(flowing) => flowing.client.size_hint(),
+            Self::Flowing(flowing) => flowing.client.length(),
         }
     }
 }
 
 impl Flowing {
+    fn without_undeclared(&self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let (Some(declared), Some(trailers)) = (&self.trailers, frame.trailers_mut()) {
+            let undeclared: Vec<HeaderName> = trailers
+                .keys()
+                .filter(|name| !declared.contains(name))
+                .cloned()
+                .collect();
+            for name in undeclared {
+                trailers.remove(name);
+            }
+        }
+        frame
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let frame = match ready!(Pin::new(&mut self.client).poll_frame(cx)) {
-            None => return Poll::Ready(None),
+        self.progress.starved.store(true, Ordering::Relaxed);
+        let frame = ready!(self.client.poll(cx));
+        self.progress.starved.store(false, Ordering::Relaxed);
+        let frame = match frame {
+            None => {
+                self.progress.finish();
+                return Poll::Ready(None);
+            }
             Some(Err(_)) => return Poll::Ready(Some(Err(self.progress.fail(BodyFault::Broken)))),
             Some(Ok(frame)) => frame,
         };
+        self.progress.frames.fetch_add(1, Ordering::Relaxed);
+        let frame = self.without_undeclared(frame);
         let length = frame.data_ref().map_or(0, Bytes::len);
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         let bytes = self
@@ -143,6 +254,18 @@ impl Flowing {
         if self.max > 0 && bytes > self.max {
             return Poll::Ready(Some(Err(self.progress.fail(BodyFault::TooLarge))));
         }
+        // hyper asks no further once a body of known length is whole.
+        if self.client.is_end() {
+            self.progress.finish();
+        }
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Drop for Flowing {
+    fn drop(&mut self) {
+        if self.client.is_end() {
+            self.progress.finish();
+        }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::compile::Compiled;
+use crate::compile::{Compiled, ModeInForce, ServerTls};
 use crate::config::model::Config;
-use crate::observe::metrics::{Metrics, RouteMetrics};
+use crate::observe::metrics::{CanaryMetrics, Metrics, RouteMetrics};
 use crate::policy::Policy;
 
 use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
+use super::revocation::Revocations;
+use super::shadow::Shadow;
 use super::store::Store;
 use super::upstream::{Upstream, name_of};
 
@@ -30,8 +32,18 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What gateways share.
     pub store: Option<Arc<Store>>,
+    /// What is revoked.
+    pub revocations: Option<Arc<Revocations>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
+    /// By route: the mode in force, and why.
+    pub modes: Vec<ModeInForce>,
+    /// By route that has one.
+    pub shadows: Vec<Option<Shadow>>,
+    /// By route that has one.
+    pub canaries: Vec<Option<CanaryMetrics>>,
+    /// By listener; `None`: it is plain.
+    pub tls: Vec<Option<ServerTls>>,
 }
 
 impl Snapshot {
@@ -50,19 +62,26 @@ impl Snapshot {
             let same = previous.and_then(|old| old.keys.iter().find(|keys| *keys.spec() == spec));
             same.cloned().unwrap_or_else(|| {
                 let metrics = metrics.issuer(&spec.rules.name);
-                let keys = Keys::new(spec, metrics, clock);
-                let named_alike = |old: &&Arc<Keys>| old.spec().rules.name == keys.spec().rules.name;
-                if let Some(old) = previous.and_then(|old| old.keys.iter().find(named_alike)) {
-                    keys.inherit(old);
-                }
-                Arc::new(keys)
+                let named_alike = |old: &&Arc<Keys>| old.spec().rules.name == spec.rules.name;
+                let old = previous.and_then(|old| old.keys.iter().find(named_alike)).cloned();
+                Arc::new(Keys::new(spec, metrics, clock, old.as_deref()))
             })
         });
+        let store = compiled.store.map(|spec| {
+            let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
+            same.cloned()
+                .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
+        });
         let meters = compiled.limits.into_iter().map(|spec| {
-            let same = previous.and_then(|old| old.meters.0.iter().find(|counters| *counters.spec() == spec));
+            let same = previous.and_then(|old| {
+                old.meters
+                    .0
+                    .iter()
+                    .find(|counters| counters.are_of(&spec, store.as_ref()))
+            });
             same.cloned().unwrap_or_else(|| {
                 let metrics = metrics.limit(&spec.name);
-                Arc::new(Counters::new(spec, metrics))
+                Arc::new(Counters::new(spec, metrics, store.as_ref()))
             })
         });
         let upstreams = compiled.upstreams.into_iter().map(|spec| {
@@ -73,22 +92,42 @@ impl Snapshot {
                 Arc::new(Upstream::new(spec, metrics, workers))
             })
         });
-        let store = compiled.store.map(|spec| {
-            let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
+        // Carried over for its session tickets: they are honoured by what issued them.
+        let tls = compiled.tls.into_iter().enumerate().map(|(place, tls)| {
+            let old = previous.and_then(|old| old.tls.get(place));
+            old.filter(|old| **old == tls).cloned().unwrap_or(tls)
+        });
+        let revocations = compiled.revocation.zip(store.clone()).map(|(spec, store)| {
+            let known = previous.and_then(|old| old.revocations.as_ref());
+            let same = known.filter(|revocations| revocations.are_of(&spec, &store));
             same.cloned()
-                .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
+                .unwrap_or_else(|| Arc::new(Revocations::start(spec, store, metrics.revocations(), clock)))
         });
         let routes = config.routes.iter().map(|route| {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
             metrics.route(&route.name, &methods)
+        });
+        let shadows = compiled.policy.routes.iter().map(|route| {
+            let shadow = route.shadow.as_ref()?;
+            let metrics = metrics.shadow(&route.name, &route.enforced_methods(), &shadow.chain);
+            Some(Shadow::new(metrics))
+        });
+        let canaries = compiled.policy.routes.iter().map(|route| {
+            let canary = route.canary.as_ref();
+            canary.map(|_| metrics.canary(&route.name))
         });
         Self {
             generation: previous.map_or(1, |old| old.generation + 1),
             keys: keys.collect(),
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
+            tls: tls.collect(),
             store,
+            revocations,
             routes: routes.collect(),
+            shadows: shadows.collect(),
+            canaries: canaries.collect(),
+            modes: compiled.modes,
             policy: compiled.policy,
             config,
         }

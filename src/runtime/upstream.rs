@@ -16,7 +16,9 @@ use parking_lot::Mutex;
 use crate::compile::UpstreamSpec;
 use crate::config::model::{Balance, Endpoint as Url};
 use crate::observe::metrics::UpstreamMetrics;
-use crate::wire::exchange::Connection;
+use crate::protocol::upstream::Connection as Http1;
+
+use super::http2_connections::{Http2Connections, Http2Stream};
 
 pub use budget::RetryBudget;
 pub use resolve::{Addresses, Resolver};
@@ -28,6 +30,15 @@ const MAX_IDLE: usize = 128;
 /// An idle connection is closed after this long; shorter than common servers' own keep-alive (uvicorn's is 5 s, but it says so by
 /// closing, which is noticed).
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// A connection to an endpoint, ready for one request.
+#[derive(Debug)]
+pub enum Connection {
+    /// Its own.
+    Http1(Http1),
+    /// A stream of one that requests share.
+    Http2(Http2Stream),
+}
 
 /// An upstream and its endpoints.
 #[derive(Debug)]
@@ -62,10 +73,12 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     /// By worker.
     idle: Vec<Mutex<Vec<Idle>>>,
+    /// By worker; `None`: HTTP/1.1 is spoken with it.
+    http2: Option<Vec<Http2Connections>>,
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Http1,
     since: Instant,
 }
 
@@ -83,7 +96,7 @@ impl Upstream {
     pub fn new(spec: UpstreamSpec, metrics: UpstreamMetrics, workers: usize) -> Self {
         let urls = spec.config.urls.iter().zip(&metrics.up);
         let endpoints = urls
-            .map(|(url, up)| Endpoint::new(url.clone(), Standing::new(up.clone()), workers))
+            .map(|(url, up)| Endpoint::new(url.clone(), Standing::new(up.clone()), workers, spec.config.http2))
             .collect();
         Self {
             metrics,
@@ -160,6 +173,9 @@ impl Upstream {
     /// Closes connections that were idle for too long; each worker for itself.
     pub fn sweep(&self, worker: usize) {
         for endpoint in &self.endpoints {
+            if let Some(connections) = endpoint.http2(worker) {
+                connections.sweep(MAX_IDLE_TIME);
+            }
             if let Some(idle) = endpoint.idle.get(worker) {
                 idle.lock().retain_mut(|idle| {
                     let young = idle.since.elapsed() < MAX_IDLE_TIME;
@@ -171,7 +187,7 @@ impl Upstream {
 }
 
 impl Endpoint {
-    fn new(url: Url, standing: Standing, workers: usize) -> Self {
+    fn new(url: Url, standing: Standing, workers: usize, http2: bool) -> Self {
         let authority = authority_of(&url);
         Self {
             standing,
@@ -181,23 +197,38 @@ impl Endpoint {
             url,
             in_flight: AtomicUsize::new(0),
             idle: std::iter::repeat_with(Mutex::default).take(workers).collect(),
+            // One more for the control runtime's health checks: a connection lives on the thread that made it.
+            http2: http2.then(|| {
+                std::iter::repeat_with(Http2Connections::default)
+                    .take(workers + 1)
+                    .collect()
+            }),
         }
+    }
+
+    /// This worker's HTTP/2 connections to it; `None`: HTTP/1.1 is spoken with it.
+    #[must_use]
+    pub fn http2(&self, worker: usize) -> Option<&Http2Connections> {
+        self.http2.as_ref()?.get(worker)
     }
 
     /// An idle connection of this worker's, the one used last: the others may then grow old and close.
     #[must_use]
     pub fn take_idle(&self, worker: usize) -> Option<Connection> {
+        if let Some(connections) = self.http2(worker) {
+            return connections.take().map(Connection::Http2);
+        }
         let mut idle = self.idle.get(worker)?.lock();
         loop {
             let mut connection = idle.pop()?.connection;
             if self.still_has(&connection) && connection.is_quiet() {
-                return Some(connection);
+                return Some(Connection::Http1(connection));
             }
         }
     }
 
     /// Whether a connection goes to where the endpoint's name still points.
-    fn still_has(&self, connection: &Connection) -> bool {
+    fn still_has(&self, connection: &Http1) -> bool {
         match (&self.addresses, connection.address()) {
             (Some(addresses), Some(address)) => addresses.has(address),
             (None, _) | (_, None) => true,
@@ -229,6 +260,11 @@ impl Endpoint {
 
     /// Keeps a connection whose request and response both ended cleanly (hardening r33).
     pub fn keep(&self, worker: usize, connection: Connection) {
+        let connection = match connection {
+            Connection::Http1(connection) => connection,
+            // Only the stream ended.
+            Connection::Http2(_) => return,
+        };
         if let Some(idle) = self.idle.get(worker) {
             let mut idle = idle.lock();
             if idle.len() < MAX_IDLE {
@@ -331,6 +367,7 @@ mod tests {
         let spec = UpstreamSpec {
             name: Arc::from("u"),
             config: loaded.config.upstreams["u"].clone(),
+            tls: None,
         };
         Arc::new(Upstream::new(
             spec,

@@ -65,6 +65,12 @@ families! {
         "From the attempt to connect to the head of the response.";
     auth_decisions: IntCounterVec = counter("gateway_auth_decisions_total", ["route", "method", "decision", "reason"]),
         "Requests judged, by the method that decided.";
+    shadow_decisions: IntCounterVec = counter("gateway_shadow_decisions_total", ["route", "enforced", "shadow", "difference"]),
+        "Requests judged by a shadow too, by what is enforced and what it would have said.";
+    shadow_hidden: IntCounterVec = counter("gateway_shadow_hidden_credentials_total", ["route"]),
+        "Requests whose failed credential hid one that the shadow would have accepted.";
+    canary_requests: IntCounterVec = counter("gateway_canary_requests_total", ["route", "arm", "status"]),
+        "Requests of a route with a canary, by the arm that judged.";
     permission_checks: IntCounterVec = counter("gateway_permission_checks_total", ["route", "decision"]),
         "Proven callers judged by what their route requires.";
     limit_decisions: IntCounterVec = counter("gateway_rate_limit_decisions_total", ["limit", "decision"]),
@@ -101,10 +107,16 @@ families! {
         "Time that what the gateway asks took to answer.";
     store_errors: IntCounterVec = counter("gateway_store_errors_total", ["store"]),
         "Questions that the shared store did not answer.";
+    revocations: IntGaugeVec = gauge("gateway_revocations", []),
+        "Revocations that are known here.";
+    revocations_current: IntGaugeVec = gauge("gateway_revocations_current", []),
+        "1 while the revocations of the last second are known here.";
     untrusted_forwarding: IntCounterVec = counter("gateway_untrusted_forwarding_total", ["listener"]),
         "Requests whose forwarding headers came from no trusted proxy and were removed.";
     connections: IntGaugeVec = gauge("gateway_connections", ["listener"]),
         "Open connections of clients.";
+    connections_refused: IntCounterVec = counter("gateway_connections_refused_total", ["listener", "reason"]),
+        "Connections closed before a request could come.";
     requests_in_flight: IntGaugeVec = gauge("gateway_requests_in_flight", []),
         "Requests not answered to their end.";
     config_reloads: IntCounterVec = counter("gateway_config_reloads_total", ["result"]),

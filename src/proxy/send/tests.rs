@@ -24,6 +24,7 @@ fn upstream(urls: &[String]) -> Arc<Upstream> {
     let spec = UpstreamSpec {
         name: Arc::from("u"),
         config: loaded.config.upstreams["u"].clone(),
+        tls: None,
     };
     Arc::new(Upstream::new(
         spec,
@@ -32,7 +33,7 @@ fn upstream(urls: &[String]) -> Arc<Upstream> {
     ))
 }
 
-async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, UpstreamExchange), ForwardError> {
+async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, Reply), ForwardError> {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.uri = path.parse().unwrap();
     let mut place = upstream.enter().unwrap();
@@ -43,7 +44,7 @@ async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, Ups
         spelling: None,
         own_host: true,
         response_timeout: Duration::ZERO,
-        has_body: false,
+        progress: None,
         now_ns: 0,
         clock: Clock::start(),
     };
@@ -81,7 +82,7 @@ async fn host_names_the_endpoint_that_is_tried_next() {
     let (head, _) = send(&upstream, "/").await.unwrap();
     assert_eq!(head.response.status(), StatusCode::NO_CONTENT);
     let head = told.recv().await.unwrap();
-    assert!(head.contains(&format!("\r\nHost: {open}\r\n")), "{head}");
+    assert!(head.contains(&format!("\r\nhost: {open}\r\n")), "{head}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::observe::metrics::Metrics;
-use crate::policy::limit::{BucketKey, By, Limit, Plan, Quota, Unit};
+use crate::policy::limit::{BucketKey, By, Limit, Place, Plan, Quota, Unit};
 
 use super::*;
 
@@ -53,8 +53,9 @@ impl Scene {
                     Measure::Concurrent(_) => Counting::Concurrent,
                 },
                 meaning: String::new(),
+                in_store: None,
             };
-            Arc::new(Counters::new(spec, metrics.limit(&limit.name)))
+            Arc::new(Counters::new(spec, metrics.limit(&limit.name), None))
         });
         Self {
             meters: Meters(counters.collect()),
@@ -181,7 +182,10 @@ fn a_key_that_finds_no_place_shares_one_and_gets_back_what_it_took_there() {
             charges.push(scene.admit(key, START_NS).unwrap()[0].charge);
         }
         assert_eq!(
-            charges.iter().map(|charge| charge.shared_bucket).collect::<Vec<_>>(),
+            charges
+                .iter()
+                .map(|charge| charge.place == Place::Overflow)
+                .collect::<Vec<_>>(),
             [false, false, true]
         );
         for key in 1..100 {

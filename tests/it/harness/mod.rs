@@ -4,17 +4,21 @@
 //! Nothing here sleeps for a fixed time: whoever waits, waits for something, up to [`PATIENCE`].
 
 mod client;
+mod clock;
 mod gateway;
+pub mod http2;
 mod issuer;
 mod redis;
+pub mod tls;
 mod upstream;
 
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Request, Response, refused};
+pub use clock::Clock;
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
-pub use redis::Redis;
+pub use redis::{Redis, RedisCluster};
 pub use upstream::{Conversation, Gate, Received, Upstream};
 
 /// How long anything may take before the test has failed. Far above what it takes, for the machine may be busy.

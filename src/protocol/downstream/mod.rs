@@ -1,5 +1,5 @@
-//! A client's connection: its requests, one after the other, and their bodies as whoever forwards them takes them. Answers are
-//! written in `answer`, the end is in `close`.
+//! A client's connection: its requests, one after the other. Their bodies are read in `body`, answers are written in `answer`, the
+//! end is in `close`.
 //!
 //! A head is judged before anything of it is parsed; what is refused arrives as a refusal, so that even a malformed request goes
 //! the one natural way. Behind a refused head nothing is read.
@@ -7,22 +7,18 @@
 //! May depend on: the rest of this room.
 
 mod answer;
+mod body;
 mod close;
 
-use std::fmt;
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Method, Request, Version};
-use http_body::{Frame, SizeHint};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::body::{Body, Next};
+use super::body::Body;
 use super::clock::{Clock, Due};
 use super::fields::Spelling;
 use super::outbox::{Framing, Outbox};
@@ -34,6 +30,7 @@ use super::stream::Stream;
 use super::{MAX_HEAD_BYTES, MAX_TARGET_BYTES};
 
 pub use answer::{After, Overrun};
+pub use body::{Cut, RequestStream};
 
 use close::Closing;
 
@@ -45,7 +42,7 @@ const MAX_DISCARD: u64 = 64 * 1024;
 
 /// How long a connection that was made just before a drain may take to send its first byte. Its client was told that it is
 /// connected, and is about to ask.
-const FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
+pub const FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
 
 /// What a client may send, and how long it may take. Sizes above the room's `MAX_…` count as those.
 #[derive(Clone, Copy, Debug)]
@@ -126,9 +123,9 @@ struct Asked {
 }
 
 impl Downstream {
-    /// A connection whose first head's clock starts now.
+    /// A connection whose first head's clock starts now; `ahead` was read of it before.
     #[must_use]
-    pub fn new(stream: Stream, limits: Limits, keep_spelling: bool) -> Self {
+    pub fn new(stream: Stream, ahead: &[u8], limits: Limits, keep_spelling: bool) -> Self {
         let limits = Limits {
             max_head_bytes: limits.max_head_bytes.min(MAX_HEAD_BYTES),
             max_target_bytes: limits.max_target_bytes.min(MAX_TARGET_BYTES),
@@ -139,7 +136,7 @@ impl Downstream {
             limits,
             keep_spelling,
             phase: Phase::Head(HeadJudge::default()),
-            held: BytesMut::new(),
+            held: BytesMut::from(ahead),
             flow: Flow::Few,
             end_of_input: false,
             used: false,
@@ -270,66 +267,6 @@ impl Downstream {
         Poll::Ready(begun.then(|| self.refuse(Refusal::TimedOut)))
     }
 
-    /// Reads and drops the rest of a body that nobody wanted; whether a head may follow.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        loop {
-            let Phase::Body(body) = &mut self.phase else {
-                return Poll::Ready(matches!(self.phase, Phase::Head(_)));
-            };
-            match body.next(&mut self.held) {
-                Next::Data(_) | Next::Trailers(_) => {}
-                Next::End => self.phase = Phase::Head(HeadJudge::default()),
-                Next::Broken(_) => self.phase = Phase::Deaf,
-                Next::Starved => match self.poll_fill(cx) {
-                    Poll::Ready(Ok(0) | Err(_)) => self.phase = Phase::Deaf,
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Pending => {
-                        self.clock.start_head(self.limits.header_timeout);
-                        ready!(self.clock.poll(cx));
-                        self.phase = Phase::Deaf;
-                    }
-                },
-            }
-        }
-    }
-
-    /// The next of the body of the request under way.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        loop {
-            let Phase::Body(body) = &mut self.phase else {
-                return Poll::Ready(match self.phase {
-                    Phase::Head(_) => None,
-                    Phase::Deaf | Phase::Body(_) => Some(Err(Cut)),
-                });
-            };
-            match body.next(&mut self.held) {
-                Next::Data(data) => {
-                    if body.length() == Some(0) {
-                        self.phase = Phase::Head(HeadJudge::default());
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Next::Trailers(trailers) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-                Next::End => self.phase = Phase::Head(HeadJudge::default()),
-                Next::Broken(_) => self.phase = Phase::Deaf,
-                Next::Starved => {
-                    if std::mem::take(&mut self.asked.expects_continue) {
-                        // What cannot be written now goes with the answer.
-                        self.outbox.text().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-                        let _ = self.outbox.poll_flush(&mut self.stream, cx);
-                    }
-                    match ready!(self.poll_fill(cx)) {
-                        Ok(0) | Err(_) => {
-                            self.end_of_input = true;
-                            self.phase = Phase::Deaf;
-                        }
-                        Ok(_) => {}
-                    }
-                }
-            }
-        }
-    }
-
     /// Ready when the client is known to have gone, while its whole request is under way. One that merely says no more is still
     /// there (RFC 9112 §9.6); what it sends on is kept for later, up to a bound.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -345,72 +282,6 @@ impl Downstream {
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         scratch::poll_fill(&mut self.stream, cx, &mut self.held, &mut self.flow)
-    }
-}
-
-/// The body of the request under way on a client's connection.
-#[derive(Debug)]
-pub struct RequestStream {
-    connection: Arc<Mutex<Downstream>>,
-    /// Bytes still to come, if that is known.
-    left: Option<u64>,
-    ended: bool,
-}
-
-/// A request's body broke off, or could not be framed.
-#[derive(Debug)]
-pub struct Cut;
-
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request's body broke off")
-    }
-}
-
-impl std::error::Error for Cut {}
-
-impl RequestStream {
-    /// The body of the request that has just arrived on `connection`.
-    #[must_use]
-    pub const fn new(connection: Arc<Mutex<Downstream>>, length: BodyLength) -> Self {
-        let left = match length {
-            BodyLength::Known(length) => Some(length),
-            BodyLength::Chunked => None,
-        };
-        Self {
-            connection,
-            left,
-            ended: false,
-        }
-    }
-}
-
-impl http_body::Body for RequestStream {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let this = self.get_mut();
-        if this.is_end_stream() {
-            return Poll::Ready(None);
-        }
-        let frame = ready!(this.connection.lock().poll_body(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                let count = frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.left = this.left.map(|left| left.saturating_sub(count));
-            }
-            Some(Err(Cut)) | None => this.ended = true,
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.left == Some(0)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -28,12 +28,29 @@ pub fn judge_head(head: &[u8]) -> Result<Framing, Refusal> {
 
 /// As [`judge_head`], of a head that may have `max_head` bytes, and a target that may have `max_target`.
 pub fn judge_head_within(head: &[u8], max_head: usize, max_target: usize) -> Result<Framing, Refusal> {
+    judged(head, max_head, max_target).map(|(_, framing)| framing)
+}
+
+/// As [`judge_head_within`], and reads it: the request without its body, how its names were written, and how it is framed.
+pub fn read_head_within(
+    head: &Bytes,
+    max_head: usize,
+    max_target: usize,
+) -> Result<(Request<()>, Spelling, Framing), Refusal> {
+    let unreadable = Refusal::Malformed(Fault::Incomplete);
+    let (judge, framing) = judged(head, max_head, max_target)?;
+    let read = judge.request(head, true).ok_or(unreadable)?;
+    Ok((read.request, read.spelling.ok_or(unreadable)?, framing))
+}
+
+fn judged(head: &[u8], max_head: usize, max_target: usize) -> Result<(HeadJudge, Framing), Refusal> {
     let room = Room {
         head: max_head,
         target: max_target,
     };
-    match HeadJudge::default().read(head, room)? {
-        Some((end, framing)) if end == head.len() => Ok(framing),
+    let mut judge = HeadJudge::default();
+    match judge.read(head, room)? {
+        Some((end, framing)) if end == head.len() => Ok((judge, framing)),
         Some(_) | None => Err(Refusal::Malformed(Fault::Incomplete)),
     }
 }
@@ -260,7 +277,7 @@ impl HeadJudge {
     }
 
     /// The request that a complete head makes. `None`: what passed here the `http` crate does not take.
-    pub(super) fn request(mut self, head: &Bytes, keep_spelling: bool) -> Option<RequestHead> {
+    pub(super) fn request(self, head: &Bytes, keep_spelling: bool) -> Option<RequestHead> {
         let method = self.method_start..self.method_start + self.method_len;
         let target = method.end + 1..method.end + 1 + self.target_len;
         let mut request = Request::new(());

@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::{BTreeSet, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Waker;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::time::advance;
@@ -39,7 +43,7 @@ impl Rig {
     }
 
     fn over(stream: impl super::super::stream::Duplex + 'static) -> Self {
-        let connection = Downstream::new(Stream::Other(Box::new(stream)), limits(), true);
+        let connection = Downstream::new(Stream::Other(Box::new(stream)), &[], limits(), true);
         Self {
             connection: Arc::new(Mutex::new(connection)),
             draining: false,

@@ -1,13 +1,15 @@
 //! A connection's bytes: TCP, a Unix socket, or whatever else reads and writes, as TLS does.
 //!
-//! May depend on: tokio's I/O.
+//! May depend on: tokio's I/O, rustls' streams.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 /// A stream of bytes both ways.
 pub enum Stream {
@@ -17,6 +19,17 @@ pub enum Stream {
     Unix(UnixStream),
     /// Anything else.
     Other(Box<dyn Duplex>),
+}
+
+impl Stream {
+    /// The other side's address, where it is plain TCP.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip()),
+            Self::Unix(_) | Self::Other(_) => None,
+        }
+    }
 }
 
 /// What reads and writes.
@@ -43,6 +56,12 @@ impl From<TcpStream> for Stream {
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
         Self::Unix(stream)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> From<TlsStream<S>> for Stream {
+    fn from(stream: TlsStream<S>) -> Self {
+        Self::Other(Box::new(stream))
     }
 }
 

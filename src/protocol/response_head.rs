@@ -143,7 +143,7 @@ impl ResponseJudge {
     }
 
     /// The response that a complete head makes, to a HEAD if `to_head`. `None`: what passed here the `http` crate does not take.
-    pub(super) fn response(mut self, head: &Bytes, to_head: bool, keep_spelling: bool) -> Option<Judged> {
+    pub(super) fn response(self, head: &Bytes, to_head: bool, keep_spelling: bool) -> Option<Judged> {
         let status = self.status?;
         let persistence = self.persistence.holds(self.http11);
         let mut response = Response::new(());

@@ -121,7 +121,7 @@ pub struct Spelling {
 ///
 /// A value that came from the head still lies in the head's memory, so its place tells the very field that it came from: also of
 /// names that were written several times, and none of a value that was put in since.
-pub(super) struct Speller<'s> {
+pub struct Speller<'s> {
     spelling: Option<&'s Spelling>,
     /// The field behind the last one found: the next, as long as nothing was taken out.
     next: usize,
@@ -129,12 +129,13 @@ pub(super) struct Speller<'s> {
 
 impl<'s> Speller<'s> {
     /// `None`: names are written in lower case.
-    pub(super) const fn new(spelling: Option<&'s Spelling>) -> Self {
+    #[must_use]
+    pub const fn new(spelling: Option<&'s Spelling>) -> Self {
         Self { spelling, next: 0 }
     }
 
     /// The name of `value` as it was written.
-    pub(super) fn spell<'n>(&mut self, name: &'n HeaderName, value: &HeaderValue) -> &'n [u8]
+    pub fn spell<'n>(&mut self, name: &'n HeaderName, value: &HeaderValue) -> &'n [u8]
     where
         's: 'n,
     {
