@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, LimitUnit, TokenSource};
+use super::model::{Config, LimitUnit};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -16,17 +16,11 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     for (name, issuer) in &config.issuers {
         let key = |key| format!("issuers.{name}.{key}");
         later(issuer.remote.is_some(), key("remote"));
-        later(!issuer.origins.is_empty(), key("origins"));
-        later(issuer.token_sources.iter().any(is_not_header), key("token_sources"));
     }
     if let Some(api_keys) = &config.api_keys {
         later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
     }
-    later(config.resource.is_some(), "resource".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
-    for name in config.cors.keys() {
-        later(true, format!("cors.{name}"));
-    }
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
         later(limit.unit == LimitUnit::Tokens, key("unit"));
@@ -35,18 +29,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);
-        later(route.token_sources.iter().any(is_not_header), key("token_sources"));
-        later(route.cors.is_some(), key("cors"));
-        later(!route.strip_prefix.is_empty(), key("strip_prefix"));
-        later(!route.replace_path.is_empty(), key("replace_path"));
-        later(route.close_on_expiry, key("close_on_expiry"));
         later(route.llm.is_some(), key("llm"));
-    }
-}
-
-fn is_not_header(source: &TokenSource) -> bool {
-    match source {
-        TokenSource::Authorization | TokenSource::Header(_) => false,
-        TokenSource::Query(_) | TokenSource::Cookie(_) | TokenSource::WebSocketProtocol => true,
     }
 }

@@ -84,24 +84,17 @@ pub fn open<'p, 'r>(
     let arm = route
         .canary
         .as_ref()
-        .map(|canary| canary.arm(&policy.places, &route.token_sources, facts));
+        .map(|canary| canary.arm(&policy.places, &route.token_places, facts));
     let mode = route.mode_on(arm);
-    let on_route = |denial| {
-        Box::new(Refused {
-            denial,
-            route: Some(route),
-            arm,
-            allowances: Allowances::new(),
-        })
-    };
+    let on_route = |denial| Box::new(Refused::on(route, arm, denial));
     if facts.path.has_encoded_slash() && !route.allow_encoded_slash {
         return Err(on_route(encoded_slash()));
     }
     let presented = policy
         .places
-        .presented(&mode.chain, &route.token_sources, facts.headers)
+        .presented(&mode.chain, &route.token_places, facts)
         .map_err(on_route)?;
-    if !route.allowed_from.is_empty() && !route.allowed_from.contain(facts.origin.client) {
+    if !route.allows_from(facts.origin.client) {
         return Err(on_route(Denial::plain(Code::AddressNotAllowed, "address_not_allowed")));
     }
     let mut case = Case {
@@ -139,6 +132,19 @@ pub struct Refused<'a> {
     pub allowances: Allowances<'a>,
 }
 
+impl<'a> Refused<'a> {
+    /// On a route, before any limit counted.
+    #[must_use]
+    pub fn on(route: &'a Route, arm: Option<Arm>, denial: Denial) -> Self {
+        Self {
+            denial,
+            route: Some(route),
+            arm,
+            allowances: Allowances::new(),
+        }
+    }
+}
+
 impl From<Denial> for Box<Refused<'_>> {
     fn from(denial: Denial) -> Self {
         Box::new(Refused {
@@ -173,9 +179,19 @@ pub fn decide<'p>(
     Undecided {
         verdict,
         outcome,
+        ends_s: ends_s(case.route, evidence),
         route: case.route,
+        pattern: case.pattern,
         held: case.held,
     }
+}
+
+/// A route may end with the token what the token let in.
+fn ends_s(route: &Route, evidence: &Evidence) -> Option<i64> {
+    let Evidence::Token(Ok(token)) = evidence else {
+        return None;
+    };
+    route.close_on_expiry.then(|| token.ends_s())
 }
 
 fn judge<'p>(
@@ -211,7 +227,9 @@ fn judge<'p>(
 pub struct Undecided<'p> {
     verdict: Verdict<'p>,
     outcome: Result<(), Denial>,
+    ends_s: Option<i64>,
     route: &'p Route,
+    pattern: &'p Pattern,
     held: Held<'p>,
 }
 
@@ -229,7 +247,10 @@ impl<'p> Undecided<'p> {
         let mut verdict = self.verdict;
         verdict.allowances = self.held.allowances;
         verdict.effect = match outcome {
-            Ok(()) => Effect::Permit(Permit::new(self.route, verdict.identity.clone())),
+            Ok(()) => {
+                let permit = Permit::new(self.route, self.pattern, verdict.identity.clone(), self.ends_s);
+                Effect::Permit(permit)
+            }
             Err(denial) => Effect::Denial(denial),
         };
         verdict
@@ -283,7 +304,7 @@ impl<'p, 'r> Case<'p, 'r> {
         facts: &Facts<'r>,
         chain: &[AuthMethod],
     ) -> Result<Presented<'r>, Denial> {
-        policy.places.presented(chain, &self.route.token_sources, facts.headers)
+        policy.places.presented(chain, &self.route.token_places, facts)
     }
 
     /// The case as the shadow's mode sees it, with what it was presented. It charges nothing.

@@ -8,6 +8,7 @@ pub mod address;
 pub mod authn;
 pub mod authz;
 pub mod canary;
+pub mod cors;
 pub mod credential;
 pub mod denial;
 pub mod digest;
@@ -21,9 +22,12 @@ pub mod mode;
 pub mod opinion;
 pub mod path;
 pub mod pattern;
+pub mod preflight;
 pub mod proxy_header;
 pub mod request_id;
+pub mod rewrite;
 pub mod route;
+pub mod setting;
 pub mod shadow;
 pub mod template;
 pub mod token;
@@ -57,6 +61,8 @@ pub struct Policy {
     pub internal: Option<InternalCallers>,
     /// Failed credentials.
     pub auth_failures: Option<AuthFailures>,
+    /// Where clients learn which tokens are taken here (RFC 9728), for challenges.
+    pub resource_metadata: Option<Arc<str>>,
     /// What is done to every request's headers.
     pub headers: HeaderRules,
     /// Serves a listener that the policy does not know: nothing.

@@ -1,6 +1,7 @@
 //! The routes, and which one takes a request: host, then the most specific path pattern, then the method.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
@@ -9,7 +10,8 @@ use super::action::Action;
 use super::address::Networks;
 use super::authz::Requirement;
 use super::canary::{Arm, Canary};
-use super::credential::TokenSource;
+use super::cors::Cors;
+use super::credential::TokenPlace;
 use super::denial::{Code, Denial, Tells};
 use super::facts::Facts;
 use super::headers::RouteHeaders;
@@ -37,7 +39,7 @@ pub struct Route {
     /// In force instead, for a share of the callers.
     pub canary: Option<Canary>,
     /// Where its tokens are, whichever mode takes them.
-    pub token_sources: Vec<TokenSource>,
+    pub token_places: Vec<TokenPlace>,
     /// Issuers (by place) whose tokens it takes.
     pub issuers: Vec<usize>,
     /// What the caller must hold: for all methods, then by method.
@@ -50,12 +52,16 @@ pub struct Route {
     pub allow_encoded_slash: bool,
     /// Bytes of a request body; 0: any.
     pub max_body: u64,
+    /// Who may read its answers across origins; `None`: that is the upstream's affair.
+    pub cors: Option<Arc<Cors>>,
     /// What is done to headers.
     pub headers: RouteHeaders,
     /// What is done with a request that was let in.
     pub action: Action,
     /// Whether the access line is written.
     pub access_log: bool,
+    /// Whether what streams ends with the token that let it in.
+    pub close_on_expiry: bool,
 }
 
 impl Route {
@@ -73,6 +79,12 @@ impl Route {
             (Some(Arm::Canary), Some(canary)) => &canary.mode,
             (Some(Arm::Canary | Arm::Stable) | None, _) => &self.auth,
         }
+    }
+
+    /// Whether a client at that address may come at all.
+    #[must_use]
+    pub fn allows_from(&self, client: IpAddr) -> bool {
+        self.allowed_from.is_empty() || self.allowed_from.contain(client)
     }
 }
 
@@ -205,11 +217,19 @@ impl RouteTable {
     /// # Errors
     /// 404, or 405 when the most specific pattern has no route for the method.
     pub fn find(&self, facts: &Facts<'_>) -> Result<&Match, Denial> {
+        self.find_for(facts, facts.method)
+    }
+
+    /// The route that would take the request with that method.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_for(&self, facts: &Facts<'_>, method: &Method) -> Result<&Match, Denial> {
         let leaf = self
             .hosts(facts.host.as_deref())
             .find_map(|node| node.find(&facts.path))
             .ok_or(Denial::plain(Code::NoRoute, "no_route"))?;
-        leaf.take(facts.method)
+        leaf.take(method)
     }
 
     /// A named host beats a wildcard, the longer wildcard the shorter, and any host comes last.

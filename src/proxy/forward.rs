@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode};
 
-use crate::config::model::Endpoint as Url;
-use crate::policy::action::Forward;
-use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::policy::action::{Forward, Target};
+use crate::policy::credential::{WEBSOCKET_PROTOCOL, websocket_bearer};
+use crate::policy::headers::Hop;
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
 use crate::protocol::Spelling;
 use crate::protocol::exchange::ResponseHead;
 use crate::runtime::request_body::{BodyFault, ClientBody, Progress, RequestBody};
 use crate::runtime::snapshot::Snapshot;
-use crate::runtime::upstream::Endpoint;
 
 use super::connection::Client;
+use super::expiry::Expiry;
 use super::failure::ForwardError;
+use super::location::Public;
 use super::record::Record;
 use super::reply::Reply;
 use super::respond::{Answer, AnswerBody};
@@ -57,8 +58,10 @@ pub async fn forward(
         upgrade,
     } = *outgoing;
     let protocol = upgrade.as_ref().map(|upgrade| upgrade.protocol.clone());
-    let (parts, body) = for_upstream(client, snapshot, record, &permit, protocol, request);
-    let public = Public::of(record, &parts.headers);
+    let hides = route.headers.hide_websocket_tokens;
+    let bearer = hides.then(|| websocket_bearer(request.headers())).flatten();
+    let (parts, body) = for_upstream(client, snapshot, record, &permit, to, protocol, request)?;
+    let public = Public::of(record, &parts.headers, route.headers.preserve_host);
     let progress = record.progress.clone();
     let sending = Sending {
         place: &mut place,
@@ -79,12 +82,14 @@ pub async fn forward(
     let (mut head, ()) = response.into_parts();
     strip_response(&mut head.headers, head.status);
     if let Some(endpoint) = place.endpoint().filter(|_| route.headers.rewrite_location) {
-        public.rewrite_location(&mut head.headers, endpoint);
+        public.rewrite_location(&mut head.headers, endpoint, to.rewrite.as_ref());
     }
     let lease = Lease {
         place,
         worker: client.worker.index,
     };
+    let now_ms = client.worker.gateway.clock.unix_ms();
+    let ends = permit.ends_s().and_then(|ends_s| Expiry::at(ends_s, now_ms));
     let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
         // One that nobody asked for, or that answers somebody else's key, is nonsense (hardening r30).
         let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(&head.headers));
@@ -92,10 +97,14 @@ pub async fn forward(
         let Reply::Http1(exchange) = reply else {
             return Err(ForwardError::BadGateway);
         };
-        AnswerBody::Tunnel(client, Tunnel::new(*exchange, lease))
+        if let Some(bearer) = bearer {
+            // Browsers break off a WebSocket for which they offered subprotocols and none was chosen.
+            head.headers.entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
+        }
+        AnswerBody::Tunnel(client, Tunnel::new(*exchange, lease, ends))
     } else {
         let idle_timeout = upstream.spec.config.stream_idle_timeout;
-        AnswerBody::Stream(FromUpstream::new(reply, lease, idle_timeout))
+        AnswerBody::Stream(FromUpstream::new(reply, lease, idle_timeout, ends))
     };
     Ok(Answer { head, spelling, body })
 }
@@ -106,9 +115,10 @@ fn for_upstream(
     snapshot: &Snapshot,
     record: &mut Record,
     permit: &Permit<'_>,
+    to: &Forward,
     upgrade: Option<HeaderValue>,
     request: Request<ClientBody>,
-) -> (Parts, RequestBody) {
+) -> Result<(Parts, RequestBody), ForwardError> {
     let route = permit.route();
     let hop = Hop {
         origin: &record.origin,
@@ -126,7 +136,15 @@ fn for_upstream(
         .headers
         .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
     record.progress = progress;
-    (parts, body)
+    if let Some(rewrite) = &to.rewrite {
+        let target = Target {
+            host: None,
+            uri: &parts.uri,
+            pattern: permit.pattern(),
+        };
+        parts.uri = rewrite.uri(&target).ok_or(ForwardError::BadGateway)?;
+    }
+    Ok((parts, body))
 }
 
 /// An exchange that failed because of the request's body is the client's failure, not the upstream's.
@@ -135,54 +153,5 @@ fn blame_client(error: ForwardError, progress: Option<&Progress>) -> ForwardErro
         Some(BodyFault::TooLarge) => ForwardError::BodyTooLarge,
         Some(BodyFault::Broken) => ForwardError::BodyBroken,
         None => error,
-    }
-}
-
-/// The gateway as the client sees it, by what was just told to the upstream.
-struct Public {
-    scheme: Option<HeaderValue>,
-    host: Option<HeaderValue>,
-}
-
-impl Public {
-    fn of(record: &Record, headers: &HeaderMap) -> Self {
-        // A stranger's word was taken off and ours put on, which the record knows without a look-up.
-        if !record.origin.peer_trusted {
-            let secure = record.client.transport().is_secure();
-            return Self {
-                scheme: Some(HeaderValue::from_static(if secure { "https" } else { "http" })),
-                host: record.host.clone(),
-            };
-        }
-
-        Self {
-            scheme: headers.get(X_FORWARDED_PROTO).cloned(),
-            host: headers.get(X_FORWARDED_HOST).cloned(),
-        }
-    }
-
-    /// A `Location` with the upstream's own authority would lead the client past the gateway.
-    fn rewrite_location(&self, headers: &mut HeaderMap, endpoint: &Endpoint) {
-        let Some(location) = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()) else {
-            return;
-        };
-        let scheme = match endpoint.url {
-            Url::Http { .. } | Url::Unix(_) => "http://",
-            Url::Https { .. } => "https://",
-        };
-        let own = endpoint.authority.to_str().unwrap_or_default();
-        let rest = location.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(own));
-        let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) else {
-            return;
-        };
-        let text =
-            |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
-        let rewritten = match (text(&self.scheme), text(&self.host)) {
-            (Some(scheme), Some(host)) => format!("{scheme}://{host}{rest}"),
-            _ => rest.to_owned(),
-        };
-        if let Ok(value) = HeaderValue::try_from(rewritten) {
-            headers.insert(header::LOCATION, value);
-        }
     }
 }

@@ -8,6 +8,7 @@ use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
 use crate::policy::judge::{self, Refused};
+use crate::policy::preflight::preflight;
 use crate::policy::verdict::{Effect, Verdict};
 use crate::protocol::refusal::Refusal;
 use crate::runtime::request_body::ClientBody;
@@ -47,20 +48,16 @@ async fn judge_and_answer(
         Ok(facts) => facts,
         Err(denial) => return respond::denial(record, denial, &Carried::default()),
     };
+    match preflight(&snapshot.policy, &facts) {
+        Ok(None) => {}
+        Ok(Some(preflight)) => return respond::preflight(record, &preflight),
+        Err(refused) => return refuse(record, *refused, &facts),
+    }
     let mut case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
         Ok(case) => case,
-        Err(refused) => {
-            let Refused {
-                denial,
-                route,
-                allowances,
-                arm,
-            } = *refused;
-            record.arm = arm;
-            return respond::denial(record, denial, &Carried { route, allowances });
-        }
+        Err(refused) => return refuse(record, *refused, &facts),
     };
-    let (route, pattern) = (case.route, case.pattern);
+    let route = case.route;
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &mut case).await;
     let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
@@ -71,10 +68,7 @@ async fn judge_and_answer(
         record.shadowed(route, &facts, &verdict, &shadowed);
     }
     let Verdict { allowances, effect, .. } = verdict;
-    let carried = Carried {
-        route: Some(route),
-        allowances,
-    };
+    let carried = Carried::of(Some(route), allowances, facts.headers);
     let permit = match effect {
         Effect::Denial(denial) => return respond::denial(record, denial, &carried),
         Effect::Permit(permit) => permit,
@@ -86,10 +80,17 @@ async fn judge_and_answer(
         },
         Action::Respond(answer) => respond::fixed(record, permit, answer, &carried),
         Action::Redirect(redirect) => {
-            let target = facts.target(pattern);
+            let target = facts.target(permit.pattern());
             respond::redirect(record, permit, redirect, &target, &carried)
         }
     }
+}
+
+/// Refused before anybody was asked who is calling.
+fn refuse(mut record: Box<Record>, refused: Refused<'_>, facts: &Facts<'_>) -> Response<ResponseBody> {
+    record.arm = refused.arm;
+    let carried = Carried::of(refused.route, refused.allowances, facts.headers);
+    respond::denial(record, refused.denial, &carried)
 }
 
 fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<ClientBody>) -> Result<Facts<'r>, Denial> {

@@ -7,7 +7,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
 use crate::observe::Decision;
-use crate::observe::access_log::AccessLine;
+use crate::observe::access_log::{AccessLine, protocol_name};
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
 use crate::policy::canary::Arm;
@@ -16,6 +16,7 @@ use crate::policy::facts::{Facts, Now};
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
 use crate::policy::request_id;
 use crate::policy::route::Route;
+use crate::policy::setting::Subject;
 use crate::policy::shadow::Shadowed;
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::request_body::{ClientBody, Progress};
@@ -30,6 +31,9 @@ use super::http2::OpenStream;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
+
+/// The `reason` of a preflight that was answered here.
+const PREFLIGHT: &str = "preflight";
 
 /// nginx' word for it; nobody is sent it.
 fn client_closed_request() -> StatusCode {
@@ -170,6 +174,13 @@ impl Record {
         };
     }
 
+    /// It is a preflight, which the gateway answers for that route.
+    pub fn preflight(&mut self, route: &Route) {
+        self.route = Some(route.index);
+        self.decision = Decision::Allow;
+        self.reason = Some(PREFLIGHT);
+    }
+
     /// The route's shadow has spoken too.
     pub fn shadowed(&mut self, route: &Route, facts: &Facts<'_>, verdict: &Verdict<'_>, shadowed: &Shadowed) {
         let shadow = self.snapshot.shadows.get(route.index).and_then(Option::as_ref);
@@ -187,6 +198,11 @@ impl Record {
         if let Tells::RetryAfter { limit, .. } = &denial.tells {
             self.limit = Some(limit.clone());
         }
+    }
+
+    /// It was allowed, and ended with the token that let it in.
+    pub fn expired(&mut self) {
+        self.detail = Some("ended_with_its_token");
     }
 
     /// It went to that endpoint, last.
@@ -215,6 +231,16 @@ impl Record {
         }
         if self.upstream_ns.is_none() {
             self.overhead_ns = self.elapsed_ns();
+        }
+    }
+
+    /// The request as headers see it that are made of it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            identity: self.identity.as_deref(),
+            client: self.origin.client,
+            request_id: &self.request_id,
         }
     }
 
@@ -289,7 +315,7 @@ impl Record {
                 .saturating_add(i64::try_from(elapsed_ns / 1_000_000).unwrap_or(0)),
             request_id: self.request_id.to_str().unwrap_or_default(),
             listener: &self.client.admitted.listener.config.name,
-            protocol: protocol(self.version),
+            protocol: protocol_name(self.version),
             host: self
                 .host
                 .as_ref()
@@ -364,26 +390,4 @@ fn id_of(snapshot: &Snapshot, request: &Request<ClientBody>) -> HeaderValue {
 fn says_where_from(headers: &HeaderMap) -> bool {
     let says = |name: &HeaderName| [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].contains(name);
     headers.keys().any(says)
-}
-
-const fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        _http_1_1 => "HTTP/1.1",
-    }
-}
-
-/// Whether a refusal closes the connection: what follows on it cannot be trusted, or nobody reads it.
-#[must_use]
-pub const fn closes(code: Code) -> bool {
-    matches!(
-        code,
-        Code::MalformedRequest
-            | Code::RequestTimeout
-            | Code::TargetTooLong
-            | Code::HeadTooLarge
-            | Code::NotImplemented
-            | Code::BodyTooLarge
-    )
 }

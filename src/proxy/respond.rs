@@ -5,14 +5,16 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::policy::action::{Fixed, Redirect, Target};
-use crate::policy::denial::{Challenge, Denial, Tells};
+use crate::policy::cors::CrossOrigin;
+use crate::policy::denial::{Challenge, Code, Denial, Tells};
+use crate::policy::preflight::Preflight;
 use crate::policy::route::Route;
 use crate::policy::verdict::{Allowances, Permit};
 use crate::protocol::Spelling;
 
 use super::failure::ForwardError;
 use super::grpc;
-use super::record::{Record, closes};
+use super::record::Record;
 use super::response_body::{FromUpstream, ResponseBody};
 use super::tunnel::Tunnel;
 use super::upgrade::ClientSide;
@@ -45,6 +47,21 @@ pub struct Carried<'a> {
     pub route: Option<&'a Route>,
     /// What is left of the limits that counted the request.
     pub allowances: Allowances<'a>,
+    /// What the route's CORS policy says.
+    pub cross_origin: Option<CrossOrigin<'a>>,
+}
+
+impl<'a> Carried<'a> {
+    /// By the route, and what the request says of its origin.
+    #[must_use]
+    pub fn of(route: Option<&'a Route>, allowances: Allowances<'a>, request: &HeaderMap) -> Self {
+        let cors = route.and_then(|route| route.cors.as_ref());
+        Self {
+            route,
+            allowances,
+            cross_origin: cors.map(|cors| cors.judge(request)),
+        }
+    }
 }
 
 /// Passes the upstream's answer on.
@@ -68,6 +85,17 @@ pub fn forwarded(mut record: Box<Record>, answer: Answer, carried: &Carried<'_>)
         }
     };
     Response::from_parts(head, body)
+}
+
+/// Answers a preflight.
+pub fn preflight(mut record: Box<Record>, preflight: &Preflight<'_>) -> Response<ResponseBody> {
+    record.preflight(preflight.route);
+    let carried = Carried {
+        route: Some(preflight.route),
+        ..Carried::default()
+    };
+    let headers = preflight.cross_origin.preflight();
+    own(record, StatusCode::NO_CONTENT, headers, Bytes::new(), &carried)
 }
 
 /// Gives the route's fixed answer.
@@ -101,7 +129,14 @@ pub fn denial(mut record: Box<Record>, denial: Denial, carried: &Carried<'_>) ->
     match &denial.tells {
         Tells::Nothing => {}
         Tells::Allow(methods) => set(&mut headers, header::ALLOW, methods),
-        Tells::Challenge(challenge) => set(&mut headers, header::WWW_AUTHENTICATE, &challenge_text(challenge)),
+        Tells::Challenge(challenge) => {
+            let metadata = record.snapshot.policy.resource_metadata.as_deref();
+            set(
+                &mut headers,
+                header::WWW_AUTHENTICATE,
+                &challenge_text(challenge, metadata),
+            );
+        }
         Tells::RetryAfter { seconds, .. } => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
         }
@@ -171,24 +206,49 @@ fn own(
 
 impl Carried<'_> {
     fn put_on(&self, headers: &mut HeaderMap, record: &Record) {
-        for (name, value) in self.route.iter().flat_map(|route| &route.headers.response_set) {
-            headers.insert(name.clone(), value.clone());
+        for (name, setting) in self.route.iter().flat_map(|route| &route.headers.response_set) {
+            if let Some(value) = setting.value(&record.subject()) {
+                headers.insert(name.clone(), value);
+            }
+        }
+        if let Some(cross_origin) = &self.cross_origin {
+            cross_origin.put_on(headers);
         }
         announce(headers, &self.allowances);
         identify(headers, record);
     }
 }
 
-/// RFC 6750 §3. Descriptions and scopes hold no quote and no backslash: ours, or judged at compile time.
-fn challenge_text(challenge: &Challenge) -> String {
-    match challenge {
+/// Whether a refusal closes the connection: what follows on it cannot be trusted, or nobody reads it.
+const fn closes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MalformedRequest
+            | Code::RequestTimeout
+            | Code::TargetTooLong
+            | Code::HeadTooLarge
+            | Code::NotImplemented
+            | Code::BodyTooLarge
+    )
+}
+
+/// RFC 6750 §3, and where more is to be learned (RFC 9728 §5.1). Nothing in it holds a quote or a backslash: it is ours, or was judged
+/// at compile time.
+fn challenge_text(challenge: &Challenge, metadata: Option<&str>) -> String {
+    let mut text = match challenge {
         Challenge::Bearer => "Bearer realm=\"gateway\"".to_owned(),
         Challenge::InvalidToken(description) => {
             format!("Bearer realm=\"gateway\", error=\"invalid_token\", error_description=\"{description}\"")
         }
         Challenge::Scope(scope) => format!("Bearer realm=\"gateway\", error=\"insufficient_scope\", scope=\"{scope}\""),
-        Challenge::ApiKey => "ApiKey realm=\"gateway\"".to_owned(),
+        Challenge::ApiKey => return "ApiKey realm=\"gateway\"".to_owned(),
+    };
+    if let Some(metadata) = metadata {
+        text.push_str(", resource_metadata=\"");
+        text.push_str(metadata);
+        text.push('"');
     }
+    text
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {

@@ -13,6 +13,7 @@ use crate::protocol::Spelling;
 use crate::protocol::exchange::Fault;
 use crate::runtime::upstream::InFlight;
 
+use super::expiry::Expiry;
 use super::record::Record;
 use super::reply::Reply;
 use super::tunnel::Tunnel;
@@ -42,6 +43,9 @@ pub struct FromUpstream {
     lease: Lease,
     /// `stream_idle_timeout`, armed while the upstream is waited for.
     idle: Option<Idle>,
+    /// When it ends for sure.
+    ends: Option<Expiry>,
+    expired: bool,
 }
 
 struct Idle {
@@ -85,6 +89,8 @@ pub enum StreamFault {
     Upstream(Fault),
     /// It was silent for longer than `stream_idle_timeout`.
     Silent,
+    /// The token that let it in has expired, and the client was told of more bytes.
+    Expired,
 }
 
 impl std::fmt::Display for StreamFault {
@@ -92,6 +98,7 @@ impl std::fmt::Display for StreamFault {
         match self {
             Self::Upstream(error) => write!(f, "the upstream broke off: {error}"),
             Self::Silent => f.write_str("the upstream was silent for too long"),
+            Self::Expired => f.write_str("the token that let the request in has expired"),
         }
     }
 }
@@ -178,12 +185,14 @@ impl ResponseBody {
 impl FromUpstream {
     /// `idle_timeout` zero: it may be silent for as long as it likes.
     #[must_use]
-    pub fn new(reply: Reply, lease: Lease, idle_timeout: Duration) -> Self {
+    pub(super) fn new(reply: Reply, lease: Lease, idle_timeout: Duration, ends: Option<Expiry>) -> Self {
         let idle = (!idle_timeout.is_zero()).then(|| Idle::new(idle_timeout));
         Self {
             reply: Some(reply),
             lease,
             idle,
+            ends,
+            expired: false,
         }
     }
 
@@ -191,6 +200,15 @@ impl FromUpstream {
         let Some(reply) = &mut self.reply else {
             return Poll::Ready(None);
         };
+        if self.ends.as_mut().is_some_and(|ends| ends.poll(cx).is_ready()) {
+            self.ends = None;
+            self.expired = true;
+        }
+        if self.expired {
+            // A stream without a length just ends; one that is shorter than it said is broken off.
+            let promised = reply.length().is_some_and(|left| left > 0);
+            return Poll::Ready(promised.then_some(Err(StreamFault::Expired)));
+        }
         let Poll::Ready(frame) = reply.poll_frame(cx) else {
             let Some(idle) = &mut self.idle else {
                 return Poll::Pending;
@@ -222,7 +240,13 @@ impl Body for ResponseBody {
         let this = self.get_mut();
         let frame = match &mut this.source {
             Source::Own(text) => text.take().map(|text| Ok(Frame::data(text))),
-            Source::Upstream(body) => ready!(body.poll(cx)),
+            Source::Upstream(body) => {
+                let frame = ready!(body.poll(cx));
+                if let (true, Some(record)) = (body.expired, &mut this.record) {
+                    record.expired();
+                }
+                frame
+            }
             Source::Tunnel(_) => None,
         };
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());

@@ -1,22 +1,25 @@
-//! After a 101: bytes both ways, untouched, until either side ends.
+//! After a 101: bytes both ways, untouched, until either side ends, or the token does that let them in.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, copy_bidirectional, sink};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::protocol::exchange::Exchange;
 use crate::protocol::stream::Stream;
-use crate::runtime::gateway::Phase;
+use crate::runtime::gateway::{Gateway, Phase};
 use crate::runtime::request_body::RequestBody;
 
+use super::expiry::{self, CLOSE_1008, Expiry, Frames};
 use super::record::Record;
 use super::response_body::Lease;
 
@@ -30,14 +33,21 @@ pub struct Tunnel {
     ahead: Bytes,
     /// The upstream's place, held as long as the tunnel.
     lease: Lease,
+    /// When it ends for sure.
+    ends: Option<Expiry>,
 }
 
 impl Tunnel {
     /// After the head of a 101.
     #[must_use]
-    pub fn new(exchange: Exchange<RequestBody>, lease: Lease) -> Self {
+    pub(super) fn new(exchange: Exchange<RequestBody>, lease: Lease, ends: Option<Expiry>) -> Self {
         let (stream, ahead) = exchange.into_stream();
-        Self { stream, ahead, lease }
+        Self {
+            stream,
+            ahead,
+            lease,
+            ends,
+        }
     }
 
     /// Copies in a task of its own, once the client's stream is ready.
@@ -61,16 +71,86 @@ impl Tunnel {
         let mut client = Side::new(client, ahead, &ended);
         let mut upstream = Side::new(self.stream, self.ahead, &ended);
         let (from_client, from_upstream) = (client.read.clone(), upstream.read.clone());
-        tokio::select! {
-            // How a tunnel ends is its own protocol's affair.
-            _ = copy_bidirectional(&mut client, &mut upstream) => {}
-            () = long_after(&ended) => {}
-            () = worker.gateway.reached(Phase::Ended) => {}
+        client.curtain = self.ends.is_some().then(Arc::default);
+        if converse(&mut client, &mut upstream, self.ends, &ended, &worker.gateway).await {
+            record.expired();
+            drop(upstream);
+            say_goodbye(client).await;
         }
         record.tunnel_in = from_client.load(Ordering::Relaxed);
         record.bytes_out = from_upstream.load(Ordering::Relaxed);
         drop(self.lease);
         drop(record);
+    }
+}
+
+/// Copies both ways until either side ends, the process does, or its time is over: `true`.
+async fn converse<C, U>(
+    client: &mut Side<C>,
+    upstream: &mut Side<U>,
+    mut ends: Option<Expiry>,
+    ended: &Notify,
+    gateway: &Gateway,
+) -> bool
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let curtain = client.curtain.clone();
+    let mut copying = std::pin::pin!(copy_bidirectional(client, upstream));
+    tokio::select! {
+        // How a tunnel ends is its own protocol's affair.
+        _ = &mut copying => return false,
+        () = long_after(ended) => return false,
+        () = gateway.reached(Phase::Ended) => return false,
+        () = expiry::passed(&mut ends) => {}
+    }
+    if let Some(curtain) = curtain
+        && !curtain.falls()
+    {
+        // The frame that has begun ends first: what is said within one is part of it.
+        let _ = timeout(LAST_WORDS, copying).await;
+    }
+    true
+}
+
+/// Tells a WebSocket's client why, and waits until it has heard it: a connection that is closed over unread bytes is reset.
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut client: Side<S>) {
+    let between = client
+        .curtain
+        .take()
+        .is_some_and(|curtain| curtain.frames.lock().is_between());
+    let goodbye = async {
+        if between {
+            client.write_all(&CLOSE_1008).await?;
+        }
+        client.shutdown().await?;
+        copy(&mut client, &mut sink()).await
+    };
+    let _ = timeout(LAST_WORDS, goodbye).await;
+}
+
+/// What ends a stream of WebSocket frames between two of them.
+#[derive(Default)]
+struct Curtain {
+    frames: Mutex<Frames>,
+    falling: AtomicBool,
+}
+
+impl Curtain {
+    /// No frame begins from now on. Whether the client is between two already.
+    fn falls(&self) -> bool {
+        self.falling.store(true, Ordering::Relaxed);
+        self.frames.lock().is_between()
+    }
+
+    /// What may still be sent of these bytes; `None`: nothing any more.
+    fn lets_through<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        if !self.falling.load(Ordering::Relaxed) {
+            return Some(bytes);
+        }
+        let rest = self.frames.lock().rest_of_frame(bytes);
+        bytes.get(..rest).filter(|rest| !rest.is_empty())
     }
 }
 
@@ -88,6 +168,8 @@ struct Side<S> {
     read: Arc<AtomicU64>,
     /// Told when it has no more to say.
     ended: Arc<Notify>,
+    /// Of the client's side, where its time may end.
+    curtain: Option<Arc<Curtain>>,
 }
 
 impl<S> Side<S> {
@@ -97,6 +179,7 @@ impl<S> Side<S> {
             ahead,
             read: Arc::default(),
             ended: ended.clone(),
+            curtain: None,
         }
     }
 }
@@ -122,7 +205,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Side<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let Some(curtain) = self.curtain.clone() else {
+            return Pin::new(&mut self.io).poll_write(cx, buf);
+        };
+        let Some(buf) = curtain.lets_through(buf) else {
+            return Poll::Ready(Err(std::io::ErrorKind::ConnectionAborted.into()));
+        };
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        if let Poll::Ready(Ok(sent)) = &polled {
+            curtain.frames.lock().sent(buf.get(..*sent).unwrap_or_default());
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
