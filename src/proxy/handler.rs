@@ -60,6 +60,7 @@ async fn judge_and_answer(
     let route = case.route;
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &mut case).await;
+    record.known_by = evidence.known_by();
     let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
     let verdict = evidence::conclude(snapshot, undecided, facts.now.monotonic_ns).await;
