@@ -1,5 +1,5 @@
 //! An HTTP/2 request made what it would have been over HTTP/1.1, and the answer to it made HTTP/2's: the judge, the header rules
-//! and upstreams then know one form only. What HTTP/1.1's head guard refuses is refused here too.
+//! and upstreams then know one form only. What is refused over HTTP/1.1 is refused here too.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -101,7 +101,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// What the head guard asks of a head, and HTTP/2's framing does not (RFC 9113 §8.2, §8.3).
+/// What is asked of a head over HTTP/1.1, and HTTP/2's framing does not (RFC 9113 §8.2, §8.3).
 fn judge(method: &Method, target: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal> {
     if *method == Method::CONNECT {
         return Err(Refusal::Connect);
