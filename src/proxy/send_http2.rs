@@ -51,13 +51,27 @@ pub async fn head(
     match sent {
         Ok(response) => Ok(split(response)),
         Err(mut error) => Err(match error.take_message() {
-            Some(unsent) => Unanswered {
-                fault: Fault::Unsent,
-                body: Some(unsent.into_body()),
-            },
-            None => overdue(Fault::Broken),
+            Some(unsent) => {
+                stream.retire();
+                Unanswered {
+                    fault: Fault::Unsent,
+                    body: Some(unsent.into_body()),
+                }
+            }
+            None => {
+                if !is_of_one_stream(error.error()) {
+                    stream.retire();
+                }
+                overdue(Fault::Broken)
+            }
         }),
     }
+}
+
+/// Whether only the one stream of a connection was reset (RFC 9113 §5.4.2).
+fn is_of_one_stream(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(h2::Error::is_reset)
 }
 
 fn split(response: Response<Incoming>) -> (ResponseHead, Incoming) {

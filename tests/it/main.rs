@@ -32,6 +32,7 @@ mod migration_under_load;
 mod mode;
 mod nginx;
 mod paths;
+mod peers;
 mod proxy_protocol;
 mod refused_tokens;
 mod reload;
