@@ -52,3 +52,4 @@ mod token_places;
 mod tokens;
 mod upgrades;
 mod upstream_tls;
+mod upstreams;
