@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint, LimitUnit};
+use super::model::{Config, LimitUnit};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -13,26 +13,12 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
             problems.at(&key, "not available in this version yet; leave it out");
         }
     };
-    for (name, issuer) in &config.issuers {
-        let key = |key| format!("issuers.{name}.{key}");
-        later(issuer.remote.is_some(), key("remote"));
-    }
-    if let Some(api_keys) = &config.api_keys {
-        later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
-    }
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
         later(limit.unit == LimitUnit::Tokens, key("unit"));
         later(!limit.charge_on.is_empty(), key("charge_on"));
         later(limit.concurrent.is_some(), key("concurrent"));
-    }
-    for (name, upstream) in &config.upstreams {
-        let key = |key| format!("upstreams.{name}.{key}");
-        let unix = upstream.urls.iter().any(|url| matches!(url, Endpoint::Unix(_)));
-        later(unix, key("urls"));
-        later(!upstream.try_timeout.is_zero(), key("try_timeout"));
-        later(upstream.health.is_some(), key("health"));
     }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);

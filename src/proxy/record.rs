@@ -3,24 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
 use crate::observe::Decision;
 use crate::observe::access_log::{AccessLine, protocol_name};
 use crate::observe::metrics::{Metrics, RouteMetrics};
-use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
+use crate::policy::address::Origin;
 use crate::policy::canary::Arm;
 use crate::policy::denial::{Code, Denial, Tells};
 use crate::policy::facts::{Facts, Now};
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
-use crate::policy::request_id;
+use crate::policy::judge::KnownBy;
 use crate::policy::route::Route;
 use crate::policy::setting::Subject;
 use crate::policy::shadow::Shadowed;
 use crate::policy::verdict::{Effect, Verdict};
-use crate::runtime::request_body::Progress;
+use crate::runtime::request_body::{ClientBody, Progress};
 use crate::runtime::shadow::Compared;
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Upstream;
@@ -28,22 +26,16 @@ use crate::runtime::upstream::Upstream;
 use super::connection::Client;
 use super::failure::ForwardError;
 use super::grpc;
-use super::head_guard;
 use super::http2::OpenStream;
+
+mod audit;
+mod head;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
 
 /// The `reason` of a preflight that was answered here.
 const PREFLIGHT: &str = "preflight";
-
-/// A request and its answer on their way, as what carries them needs to know; over when this is dropped.
-pub enum Exchange {
-    /// Tells the head guard.
-    Http1(head_guard::Exchange),
-    /// Tells the connection's idle clock.
-    Http2(OpenStream),
-}
 
 /// nginx' word for it; nobody is sent it.
 fn client_closed_request() -> StatusCode {
@@ -87,6 +79,10 @@ pub struct Record {
     refused: Option<Code>,
     reason: Option<&'static str>,
     detail: Option<&'static str>,
+    /// What a proven caller lacked.
+    missing: Option<Box<str>>,
+    /// Who knew the API key.
+    pub known_by: KnownBy,
     permitted: Option<bool>,
     judged: bool,
     /// When it was decided, in nanoseconds since the head had come.
@@ -98,7 +94,8 @@ pub struct Record {
     overhead_ns: u64,
     /// A gRPC call: told of refusals in gRPC's way.
     pub is_grpc: bool,
-    _exchange: Exchange,
+    /// Over HTTP/2: tells the connection when this is over.
+    _stream: Option<OpenStream>,
 }
 
 impl Record {
@@ -107,8 +104,8 @@ impl Record {
     pub fn begin(
         client: &Arc<Client>,
         snapshot: Arc<Snapshot>,
-        request: &Request<Incoming>,
-        exchange: Exchange,
+        request: &Request<ClientBody>,
+        stream: Option<OpenStream>,
     ) -> Box<Self> {
         let gateway = &client.worker.gateway;
         let listener = client.admitted.listener.index;
@@ -131,11 +128,11 @@ impl Record {
             },
             began_ms,
             origin,
-            request_id: id_of(&snapshot, request),
+            request_id: head::id_of(&snapshot, request),
             bytes_out: 0,
             progress: None,
             tunnel_in: 0,
-            untrusted_forwarding: !origin.peer_trusted && says_where_from(request.headers()),
+            untrusted_forwarding: !origin.peer_trusted && head::says_where_from(request.headers()),
             method: request.method().clone(),
             target: request.uri().clone(),
             version: request.version(),
@@ -153,6 +150,8 @@ impl Record {
             refused: None,
             reason: Some(CLIENT_CLOSED),
             detail: None,
+            missing: None,
+            known_by: KnownBy::Config,
             permitted: None,
             judged: false,
             judged_ns: 0,
@@ -164,7 +163,7 @@ impl Record {
             client: client.clone(),
             snapshot,
             is_grpc: grpc::is_call(request.version(), request.headers()),
-            _exchange: exchange,
+            _stream: stream,
         })
     }
 
@@ -181,6 +180,7 @@ impl Record {
             Effect::Permit(_) => Decision::Allow,
             Effect::Denial(_) => Decision::Deny,
         };
+        audit::acting_for(self, route, verdict);
     }
 
     /// It is a preflight, which the gateway answers for that route.
@@ -204,6 +204,7 @@ impl Record {
         self.refused = Some(denial.code);
         self.reason = Some(denial.code.name());
         self.detail = Some(denial.detail);
+        self.missing.clone_from(&denial.missing);
         if let Tells::RetryAfter { limit, .. } = &denial.tells {
             self.limit = Some(limit.clone());
         }
@@ -305,7 +306,7 @@ impl Record {
                 metrics.jwt_validations.count(fault);
                 metrics.jwt_validation_duration.observe(seconds(self.judged_ns));
             }
-            AuthMethod::ApiKey => metrics.api_key_validations.config.count(fault),
+            AuthMethod::ApiKey => metrics.api_key_validations.of(self.known_by).count(fault),
             AuthMethod::Internal | AuthMethod::None => {}
         }
     }
@@ -350,6 +351,7 @@ impl Record {
             decision: Some(self.decision),
             reason: self.reason,
             detail: self.detail,
+            missing: self.missing.as_deref(),
             arm: self.arm.map(Arm::name),
             shadow: self.shadow.map(|shadow| shadow.difference.name()),
             shadow_reason: self.shadow.and_then(|shadow| shadow.refused).map(Code::name),
@@ -387,19 +389,4 @@ impl Drop for Record {
 #[allow(clippy::cast_precision_loss, reason = "exact up to 104 days")]
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
-}
-
-/// A client's own id is kept when it is one and sound; else it is a UUIDv7 (RFC 9562), which sorts by time.
-fn id_of(snapshot: &Snapshot, request: &Request<Incoming>) -> HeaderValue {
-    if let Some(id) = request_id::of_client(snapshot.policy.headers.request_id.as_ref(), request.headers()) {
-        return id.clone();
-    }
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let text = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
-}
-
-fn says_where_from(headers: &HeaderMap) -> bool {
-    let says = |name: &HeaderName| [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].contains(name);
-    headers.keys().any(says)
 }

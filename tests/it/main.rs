@@ -7,8 +7,10 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod api_keys;
 mod audit;
 mod browser;
+mod chains;
 mod commands;
 mod corpus;
 mod cors;
@@ -30,13 +32,16 @@ mod migration_under_load;
 mod mode;
 mod nginx;
 mod paths;
+mod peers;
 mod proxy_protocol;
 mod refused_tokens;
 mod reload;
+mod remote_tokens;
 mod request_headers;
 mod resource;
 mod response_headers;
 mod revocation;
+mod shared_answers;
 mod shared_limits;
 mod status_page;
 mod store;
@@ -47,3 +52,4 @@ mod token_places;
 mod tokens;
 mod upgrades;
 mod upstream_tls;
+mod upstreams;

@@ -1,0 +1,80 @@
+//! The one timer of a connection: for a head, for the idle time between requests, for the lingering close; for an answer.
+//!
+//! May depend on: tokio's time.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The one timer of a connection. What is due changes with every request, but the timer wheel is touched only when the
+/// sleep fires too early, or has to fire earlier than set.
+#[derive(Debug)]
+pub(super) struct Clock {
+    pub(super) due: Due,
+    pub(super) sleep: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Due {
+    Never,
+    Idle(Instant),
+    Head(Instant),
+    Linger(Instant),
+    Answer(Instant),
+}
+
+impl Clock {
+    pub(super) fn new(due: Due) -> Self {
+        Self { due, sleep: None }
+    }
+
+    pub(super) fn start_head(&mut self, timeout: Duration) {
+        if !matches!(self.due, Due::Head(_)) {
+            self.due = Due::Head(Instant::now() + timeout);
+        }
+    }
+
+    /// The first head's clock runs on: it has been ticking since the connection began.
+    pub(super) fn start_idle(&mut self, timeout: Duration) {
+        if matches!(self.due, Due::Never) {
+            self.due = Due::Idle(Instant::now() + timeout);
+        }
+    }
+
+    /// Whatever is waited for has this long at most.
+    pub(super) fn hasten(&mut self, timeout: Duration) {
+        let soon = Instant::now() + timeout;
+        self.due = match self.due {
+            Due::Never => Due::Idle(soon),
+            Due::Idle(due) => Due::Idle(due.min(soon)),
+            Due::Head(due) => Due::Head(due.min(soon)),
+            Due::Linger(due) => Due::Linger(due.min(soon)),
+            Due::Answer(due) => Due::Answer(due.min(soon)),
+        };
+    }
+
+    pub(super) fn stop_idle(&mut self) {
+        if matches!(self.due, Due::Idle(_)) {
+            self.due = Due::Never;
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (Due::Idle(due) | Due::Head(due) | Due::Linger(due) | Due::Answer(due)) = self.due else {
+            return Poll::Pending;
+        };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if due < sleep.deadline() {
+            sleep.as_mut().reset(due);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if due <= sleep.deadline() {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
+}
