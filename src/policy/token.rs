@@ -180,7 +180,7 @@ pub struct VerifiedToken {
     pub nbf: Option<i64>,
     /// Issued at.
     pub iat: Option<i64>,
-    /// Token id, as the digest that revocations know it by ([`key_of`]).
+    /// Token id, as the digest that revocations know it by (`key_of`).
     pub jti: Option<u128>,
     /// Its audiences.
     pub audiences: Vec<Box<str>>,
