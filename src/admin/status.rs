@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::policy::route::Route;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::keys::Keys;
+use crate::runtime::meters::Counters;
 use crate::runtime::snapshot::Snapshot;
 
 /// The status as JSON.
@@ -32,11 +33,7 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
             "up": store.is_up(),
             "error": store.error().as_deref(),
         })),
-        "limits": snapshot.meters.0.iter().map(|counters| json!({
-            "name": &*counters.spec().name,
-            "keys": counters.keys(),
-            "refused": counters.refused(),
-        })).collect::<Vec<Value>>(),
+        "limits": snapshot.meters.0.iter().map(|counters| limit(counters)).collect::<Vec<Value>>(),
     });
     let mut text = status.to_string().into_bytes();
     text.push(b'\n');
@@ -57,6 +54,19 @@ fn issuer(keys: &Keys) -> Value {
 fn upstream_of(snapshot: &Snapshot, route: &Route) -> Option<String> {
     let upstream = snapshot.upstreams.get(route.action.forward()?.upstream)?;
     Some(upstream.spec.name.to_string())
+}
+
+fn limit(counters: &Counters) -> Value {
+    let spec = counters.spec();
+    json!({
+        "name": &*spec.name,
+        "rate": spec.rate.to_string(),
+        "by": spec.by.to_string(),
+        "keys": counters.keys(),
+        "max_keys": spec.max_keys,
+        "allowed": counters.allowed(),
+        "refused": counters.refused(),
+    })
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<Value> {

@@ -8,7 +8,7 @@ use crate::config::model::{self, Config, LimitAlgorithm, LimitStore, LimitUnit, 
 use crate::policy::judge::AuthFailures;
 use crate::policy::limit::{By, Limit, LimitId, Measure, Plan, Quota, Unit};
 
-use super::{Counting, LimitSpec, header_name};
+use super::{LimitSpec, header_name};
 
 /// The name of the limit that `[auth_failures]` makes, in labels and logs.
 const AUTH_FAILURES: &str = "auth_failures";
@@ -19,30 +19,36 @@ pub(super) fn limits(config: &Config, problems: &mut Problems) -> (Vec<LimitSpec
     let mut limits = BTreeMap::new();
     for (name, limit) in &config.limits {
         refuse_what_does_not_fit(name, limit, problems);
-        let Some((counting, measure)) = counting(limit) else {
+        let Some(rate) = measure(limit) else {
             continue;
         };
         let id = LimitId(specs.len());
-        specs.push(LimitSpec {
-            name: Arc::from(name.as_str()),
-            max_keys: limit.max_keys,
-            counting,
-            meaning: format!("{measure:?} {:?} {:?} {}", limit.by, limit.unit, limit.ipv6_prefix),
-        });
-        limits.insert(name.clone(), Arc::new(compiled(name, limit, measure, id)));
+        let compiled = compiled(name, limit, rate, id);
+        specs.push(spec(&compiled, limit.max_keys));
+        limits.insert(name.clone(), Arc::new(compiled));
     }
     (specs, limits)
 }
 
+fn spec(limit: &Limit, max_keys: usize) -> LimitSpec {
+    LimitSpec {
+        name: limit.name.clone(),
+        max_keys,
+        rate: limit.plan.measure,
+        by: limit.by.clone(),
+        unit: limit.unit,
+        ipv6_prefix: limit.ipv6_prefix,
+    }
+}
+
 /// `None`: it has neither `rate` nor `concurrent`, which the reader has told.
-fn counting(limit: &model::Limit) -> Option<(Counting, Measure)> {
+fn measure(limit: &model::Limit) -> Option<Measure> {
     match (limit.rate, limit.concurrent) {
         (Some(rate), _) => Some(match limit.algorithm {
-            LimitAlgorithm::Gcra => (Counting::Gcra, Measure::Gcra(quota(rate, limit.burst))),
-            LimitAlgorithm::SlidingWindow => (Counting::SlidingWindow, Measure::SlidingWindow(quota(rate, None))),
+            LimitAlgorithm::Gcra => Measure::Gcra(quota(rate, limit.burst)),
+            LimitAlgorithm::SlidingWindow => Measure::SlidingWindow(quota(rate, None)),
         }),
-        (None, Some(most)) => Some((Counting::Concurrent, Measure::Concurrent(most))),
-        (None, None) => None,
+        (None, most) => most.map(Measure::Concurrent),
     }
 }
 
@@ -110,14 +116,8 @@ fn compiled(name: &str, limit: &model::Limit, measure: Measure, id: LimitId) -> 
 /// `[auth_failures]`, as the limit with the next free place.
 pub(super) fn auth_failures(config: &Config, place: usize) -> Option<(LimitSpec, AuthFailures)> {
     let failures = config.auth_failures.as_ref()?;
-    let spec = LimitSpec {
-        name: Arc::from(AUTH_FAILURES),
-        max_keys: 100_000,
-        counting: Counting::Gcra,
-        meaning: format!("{:?}", failures.rate),
-    };
     let limit = Limit {
-        name: spec.name.clone(),
+        name: Arc::from(AUTH_FAILURES),
         id: LimitId(place),
         plan: Plan::new(AUTH_FAILURES, Unit::Requests, Measure::Gcra(quota(failures.rate, None))),
         by: By::Ip,
@@ -129,7 +129,7 @@ pub(super) fn auth_failures(config: &Config, place: usize) -> Option<(LimitSpec,
         ipv6_prefix: 64,
     };
     Some((
-        spec,
+        spec(&limit, 100_000),
         AuthFailures {
             limit: Arc::new(limit),
             include_jwt: failures.include_jwt,

@@ -22,6 +22,7 @@ use crate::policy::address::{Believed, Networks, Trust};
 use crate::policy::credential::{CredentialPlaces, KeySources, TokenSource};
 use crate::policy::headers::{HeaderRules, WrittenNames};
 use crate::policy::identity::{IdentityHeaders, RoleTable};
+use crate::policy::limit::{By, Measure, Unit};
 use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
@@ -78,19 +79,14 @@ pub struct LimitSpec {
     pub name: Arc<str>,
     /// Live keys at most.
     pub max_keys: usize,
-    /// What is remembered of a key.
-    pub counting: Counting,
-    /// All that gives a count its meaning: another rate or another `by` counts afresh.
-    pub meaning: String,
-}
-
-/// How a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Counting {
-    Gcra,
-    SlidingWindow,
-    Concurrent,
+    /// What is allowed, to callers of no listed tier; another rate counts afresh.
+    pub rate: Measure,
+    /// Whose requests are counted together.
+    pub by: By,
+    /// What is counted.
+    pub unit: Unit,
+    /// IPv6 callers are counted by networks of this length.
+    pub ipv6_prefix: u8,
 }
 
 /// An upstream. Equal specs keep their connections across a reload.

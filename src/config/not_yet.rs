@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint, LimitStore, LimitUnit, TokenSource};
+use super::model::{Config, Endpoint, LimitStore, TokenSource};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -38,9 +38,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     for (name, limit) in &config.limits {
         let key = |key| format!("limits.{name}.{key}");
         later(limit.store == LimitStore::Redis, key("store"));
-        later(limit.unit == LimitUnit::Tokens, key("unit"));
-        later(!limit.charge_on.is_empty(), key("charge_on"));
-        later(limit.concurrent.is_some(), key("concurrent"));
     }
     for (name, upstream) in &config.upstreams {
         let key = |key| format!("upstreams.{name}.{key}");
@@ -60,7 +57,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(!route.strip_prefix.is_empty(), key("strip_prefix"));
         later(!route.replace_path.is_empty(), key("replace_path"));
         later(route.close_on_expiry, key("close_on_expiry"));
-        later(route.llm.is_some(), key("llm"));
     }
 }
 

@@ -196,6 +196,12 @@ impl Metrics {
         RouteMetrics::new(&self.families, name, methods)
     }
 
+    /// The handles of a route that reads tokens from answers.
+    #[must_use]
+    pub fn llm_route(&self, name: &str, methods: &[Method]) -> RouteMetrics {
+        self.route(name, methods).with_tokens(&self.families)
+    }
+
     /// An upstream's handles. New endpoints begin as up, others stay what they are.
     #[must_use]
     pub fn upstream(&self, name: &str, endpoints: &[String]) -> UpstreamMetrics {

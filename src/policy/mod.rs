@@ -22,6 +22,7 @@ pub mod request_id;
 pub mod route;
 pub mod template;
 pub mod token;
+pub mod usage;
 pub mod verdict;
 
 use std::sync::Arc;

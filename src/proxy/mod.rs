@@ -9,6 +9,7 @@ pub mod failure;
 pub mod forward;
 pub mod handler;
 pub mod head_guard;
+mod holds;
 pub mod listener;
 pub mod record;
 pub mod respond;

@@ -48,9 +48,11 @@ pub fn forwarded(mut record: Box<Record>, answer: Answer, carried: &Carried<'_>)
     for name in carried.route.iter().flat_map(|route| &route.headers.response_remove) {
         head.headers.remove(name);
     }
-    carried.put_on(&mut head.headers, &record);
+    carried.put_on(&mut head.headers, &mut record, head.status);
     head.version = http::Version::HTTP_11;
-    record.answered(head.status);
+    if carried.route.is_some_and(|route| route.reads_tokens) {
+        record.read_usage(head.status, &head.headers);
+    }
     let body = match body {
         AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream),
         AnswerBody::Tunnel(tunnel) => {
@@ -134,8 +136,7 @@ fn own(
     body: Bytes,
     carried: &Carried<'_>,
 ) -> Response<ResponseBody> {
-    carried.put_on(&mut headers, &record);
-    record.answered(status);
+    carried.put_on(&mut headers, &mut record, status);
     let mut response = Response::new(ResponseBody::own(record, body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -143,11 +144,14 @@ fn own(
 }
 
 impl Carried<'_> {
-    fn put_on(&self, headers: &mut HeaderMap, record: &Record) {
+    fn put_on(&self, headers: &mut HeaderMap, record: &mut Record, status: StatusCode) {
         for (name, value) in self.route.iter().flat_map(|route| &route.headers.response_set) {
             headers.insert(name.clone(), value.clone());
         }
-        announce(headers, &self.allowances);
+        match record.answered(status, &self.allowances) {
+            Some(settled) => announce(headers, &settled),
+            None => announce(headers, &self.allowances),
+        }
         identify(headers, record);
     }
 }

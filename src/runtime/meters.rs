@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::compile::{Counting, LimitSpec};
+use crate::compile::LimitSpec;
 use crate::observe::metrics::LimitMetrics;
 use crate::policy::limit::{Answer, Ask, Charge, Grant, Left, LimitId, Measure, Meter, Wait, Window, in_flight};
 
@@ -35,10 +35,10 @@ impl Counters {
     /// None counted yet.
     #[must_use]
     pub fn new(spec: LimitSpec, metrics: LimitMetrics) -> Self {
-        let tally = match spec.counting {
-            Counting::Gcra => Tally::Arrivals(Table::new(spec.max_keys)),
-            Counting::SlidingWindow => Tally::Windows(Table::new(spec.max_keys)),
-            Counting::Concurrent => Tally::InFlight(Table::new(spec.max_keys)),
+        let tally = match spec.rate {
+            Measure::Gcra(_) => Tally::Arrivals(Table::new(spec.max_keys)),
+            Measure::SlidingWindow(_) => Tally::Windows(Table::new(spec.max_keys)),
+            Measure::Concurrent(_) => Tally::InFlight(Table::new(spec.max_keys)),
         };
         Self { spec, metrics, tally }
     }

@@ -80,7 +80,11 @@ impl Snapshot {
         });
         let routes = config.routes.iter().map(|route| {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
-            metrics.route(&route.name, &methods)
+            if route.llm.is_some() {
+                metrics.llm_route(&route.name, &methods)
+            } else {
+                metrics.route(&route.name, &methods)
+            }
         });
         Self {
             generation: previous.map_or(1, |old| old.generation + 1),

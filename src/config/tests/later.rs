@@ -52,7 +52,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "close_on_expiry = true",
             "close_on_expiry = false",
         ),
-        ("routes.chat.llm", "llm = 'openai'", ""),
         (
             "issuers.a.discovery",
             "[issuers.a]\nissuer = 'https://a'\ndiscovery = true",
@@ -78,17 +77,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "[limits.a]\nrate = '1/s'\nstore = 'redis'",
             "[limits.a]\nrate = '1/s'\nstore = 'local'",
         ),
-        (
-            "limits.a.charge_on",
-            "[limits.a]\nrate = '1/s'\ncharge_on = [401]",
-            "[limits.a]\nrate = '1/s'\ncharge_on = []",
-        ),
-        (
-            "limits.a.unit",
-            "[limits.a]\nrate = '1/s'\nunit = 'tokens'",
-            "[limits.a]\nrate = '1/s'\nunit = 'requests'",
-        ),
-        ("limits.a.concurrent", "[limits.a]\nconcurrent = 3", ""),
         ("upstreams.b.urls", "[upstreams.b]\nurls = ['unix:/run/b']", ""),
         (
             "upstreams.b.http2",
