@@ -47,6 +47,7 @@ fn issuer(keys: &Keys) -> Value {
         "keys": status.keys,
         "age_seconds": status.age.map(|age| age.as_secs()),
         "last_error": status.last_error,
+        "next_refresh_seconds": status.next_refresh.map(|left| left.as_secs()),
     })
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Options {
     /// Its method.
     #[arg(value_name = "METHOD")]
     method: String,
-    /// http://HOST/PATH?QUERY, or /PATH?QUERY for any host. It is judged as written, not tidied up.
+    /// http[s]://HOST/PATH?QUERY, or /PATH?QUERY for any host. It is judged as written, not tidied up.
     #[arg(value_name = "URL")]
     url: String,
     /// A header, `Name: value`; or @FILE, one header a line. May be given again and again.
@@ -44,7 +44,7 @@ pub(super) struct Options {
     /// The address that the connection comes from.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
-    /// The listener that takes it; else the first.
+    /// The listener that takes it; else the first that speaks the URL's scheme.
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     /// Signing keys of the token's issuer, a JWK set; instead of those that the config names.
@@ -68,8 +68,16 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         Err(code) => return code,
     };
     let listeners = &loaded.config.listeners;
+    let read = header_lines(&options.headers).and_then(|lines| {
+        let written = Written::new(&options.method, &options.url, lines)?;
+        Ok((written, Keys::new(options.jwks.as_deref(), options.online)?))
+    });
+    let (written, keys) = match read {
+        Ok(read) => read,
+        Err(reason) => return failed(reason),
+    };
     let place = match &options.listener {
-        None => 0,
+        None => written.listener_of(listeners),
         Some(name) => match listeners.iter().position(|listener| listener.name == *name) {
             Some(place) => place,
             None => return failed(format!("no listener \"{name}\"")),
@@ -89,14 +97,6 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         place,
         now: Clock::start().now(),
         meter,
-    };
-    let read = header_lines(&options.headers).and_then(|lines| {
-        let written = Written::new(&options.method, &options.url, lines)?;
-        Ok((written, Keys::new(options.jwks.as_deref(), options.online)?))
-    });
-    let (written, keys) = match read {
-        Ok(read) => read,
-        Err(reason) => return failed(reason),
     };
     show(&gateway.explain(&written, options.from, &keys), options.json)
 }

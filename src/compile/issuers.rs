@@ -22,6 +22,7 @@ pub(super) fn issuers(shared: &Shared<'_>) -> (Vec<IssuerSpec>, Vec<Arc<TokenRul
             refresh_interval: issuer.refresh_interval,
             max_stale: issuer.max_stale,
             request_timeout: issuer.request_timeout,
+            ca: issuer.ca.clone(),
         })
         .collect();
     let rules = specs.iter().map(|spec| spec.rules.clone()).collect();
@@ -29,10 +30,11 @@ pub(super) fn issuers(shared: &Shared<'_>) -> (Vec<IssuerSpec>, Vec<Arc<TokenRul
 }
 
 fn source(issuer: &model::Issuer) -> KeySource {
-    match (&issuer.jwks_url, &issuer.jwks_file) {
-        (Some(url), _) => KeySource::Url(url.clone()),
-        (None, Some(file)) => KeySource::File(file.clone()),
-        (None, None) => KeySource::None,
+    match (&issuer.jwks_url, &issuer.jwks_file, &issuer.issuer) {
+        (Some(url), _, _) => KeySource::Url(url.clone()),
+        (None, Some(file), _) => KeySource::File(file.clone()),
+        (None, None, Some(own)) if issuer.discovery => KeySource::Discovery(own.clone()),
+        (None, None, _) => KeySource::None,
     }
 }
 

@@ -7,6 +7,7 @@ mod issuers;
 mod limits;
 mod routes;
 mod store;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::policy::token::TokenRules;
 
 pub use routes::Names;
 pub use store::{Servers, StoreSpec};
+pub use tls::ServerTls;
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Compiled {
     pub limits: Vec<LimitSpec>,
     /// By place in the routes' `upstream`.
     pub upstreams: Vec<UpstreamSpec>,
+    /// By listener; `None`: it is plain.
+    pub tls: Vec<Option<ServerTls>>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
 }
@@ -59,6 +63,8 @@ pub struct IssuerSpec {
     pub max_stale: Duration,
     /// Of one fetch.
     pub request_timeout: Duration,
+    /// Certificates (PEM) that its server's must lead to; `None`: the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// Where an issuer's public keys are.
@@ -66,10 +72,23 @@ pub struct IssuerSpec {
 pub enum KeySource {
     /// Fetched.
     Url(String),
+    /// Fetched from where this issuer's metadata says.
+    Discovery(String),
     /// Read from a file, and again when it changes.
     File(PathBuf),
     /// It has only secrets.
     None,
+}
+
+impl KeySource {
+    /// Whether the network has them.
+    #[must_use]
+    pub const fn is_fetched(&self) -> bool {
+        match self {
+            Self::Url(_) | Self::Discovery(_) => true,
+            Self::File(_) | Self::None => false,
+        }
+    }
 }
 
 /// A limit's counters. Equal specs keep them across a reload.
@@ -154,6 +173,11 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
         issuers,
         limits: specs,
         upstreams: upstreams(config, problems),
+        tls: (config
+            .listeners
+            .iter()
+            .map(|listener| tls::of_listener(listener, problems)))
+        .collect(),
         store: store::store(config.redis.as_ref(), problems),
     };
     (problems.count() == before).then_some(compiled)

@@ -15,13 +15,10 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     };
     for listener in &config.listeners {
         let key = |key| format!("listeners.{}.{key}", listener.name);
-        later(!listener.certificates.is_empty(), key("certificates"));
-        later(listener.client_auth.is_some(), key("client_auth"));
         later(listener.proxy_protocol, key("proxy_protocol"));
     }
     for (name, issuer) in &config.issuers {
         let key = |key| format!("issuers.{name}.{key}");
-        later(issuer.discovery, key("discovery"));
         later(issuer.remote.is_some(), key("remote"));
         later(!issuer.origins.is_empty(), key("origins"));
         later(issuer.token_sources.iter().any(is_not_header), key("token_sources"));

@@ -1,12 +1,14 @@
 //! A client that sends exactly the bytes that it is told to, as a stranger would, and shows the same request as a `curl` line.
 //! Over [`wire`](super::wire); it knows nothing of the gateway.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::wire::{Head, Wire};
@@ -67,7 +69,7 @@ impl Request {
     }
 
     /// The bytes.
-    pub fn bytes(&self, host: SocketAddr) -> Vec<u8> {
+    pub fn bytes(&self, host: impl Display) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, self.target);
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -174,7 +176,7 @@ pub async fn send(to: SocketAddr, request: &Request) -> io::Result<Response> {
 ///
 /// # Errors
 /// The connection's, or an answer that is cut off.
-pub async fn receive(connection: &mut Connection) -> io::Result<Response> {
+pub async fn receive<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Wire<S>) -> io::Result<Response> {
     let head = receive_head(connection).await?;
     let body = connection.rest(head.response_body()?).await?;
     Ok(Response { head, body })
@@ -184,7 +186,7 @@ pub async fn receive(connection: &mut Connection) -> io::Result<Response> {
 ///
 /// # Errors
 /// The connection's, or none came.
-pub async fn receive_head(connection: &mut Connection) -> io::Result<Head> {
+pub async fn receive_head<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut Wire<S>) -> io::Result<Head> {
     loop {
         let closed = || io::Error::new(io::ErrorKind::UnexpectedEof, "the connection closed without an answer");
         let head = connection.head().await?.ok_or_else(closed)?;

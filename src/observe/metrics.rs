@@ -9,12 +9,14 @@ use prometheus::proto::LabelPair;
 use prometheus::{Encoder, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use self::families::Families;
+pub use self::listener::{ListenerMetrics, Refused};
 pub use self::outcomes::Outcomes;
 pub use self::route::RouteMetrics;
 use super::Decision;
 use crate::policy::denial::Code;
 
 mod families;
+mod listener;
 mod outcomes;
 mod route;
 
@@ -121,15 +123,6 @@ pub struct StoreMetrics {
     pub duration: Histogram,
     /// Questions that it did not answer, asked or not.
     pub errors: IntCounter,
-}
-
-/// The metrics of one listener.
-#[derive(Debug)]
-pub struct ListenerMetrics {
-    /// Open connections.
-    pub connections: IntGauge,
-    /// Requests whose forwarding headers nobody trusted.
-    pub untrusted_forwarding: IntCounter,
 }
 
 /// The names that a config has.
@@ -257,10 +250,7 @@ impl Metrics {
     /// A listener's handles.
     #[must_use]
     pub fn listener(&self, name: &str) -> ListenerMetrics {
-        ListenerMetrics {
-            connections: self.families.connections.with_label_values(&[name]),
-            untrusted_forwarding: self.families.untrusted_forwarding.with_label_values(&[name]),
-        }
+        ListenerMetrics::new(&self.families, name)
     }
 
     /// Removes the series of names that the config in force does not have. To be called after a reload; requests that still

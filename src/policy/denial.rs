@@ -15,6 +15,7 @@ pub enum Code {
     RequestTimeout,
     TargetTooLong,
     HeadTooLarge,
+    MisdirectedRequest,
     NotImplemented,
     NoRoute,
     MethodNotAllowed,
@@ -33,11 +34,12 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MalformedRequest,
         Self::RequestTimeout,
         Self::TargetTooLong,
         Self::HeadTooLarge,
+        Self::MisdirectedRequest,
         Self::NotImplemented,
         Self::NoRoute,
         Self::MethodNotAllowed,
@@ -61,6 +63,7 @@ impl Code {
             Self::MalformedRequest => "malformed_request",
             Self::RequestTimeout => "request_timeout",
             Self::TargetTooLong | Self::HeadTooLarge => "request_too_large",
+            Self::MisdirectedRequest => "misdirected_request",
             Self::NotImplemented => "not_implemented",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -86,6 +89,7 @@ impl Code {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -109,6 +113,7 @@ impl Code {
             Self::RequestTimeout => "The request head did not arrive in time.",
             Self::TargetTooLong => "The request target is too long.",
             Self::HeadTooLarge => "The request head is too large.",
+            Self::MisdirectedRequest => "This connection was not opened for that host.",
             Self::NotImplemented => "The method or transfer coding is not supported.",
             Self::NoRoute => "Nothing is served here.",
             Self::MethodNotAllowed => "This resource does not take that method.",

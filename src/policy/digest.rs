@@ -24,6 +24,12 @@ impl SecretDigest {
         Self(bytes)
     }
 
+    /// The digest itself.
+    #[must_use]
+    pub const fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// Equality in constant time (hardening r26).
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {

@@ -36,8 +36,36 @@ pub struct Facts<'r> {
     pub origin: Origin,
     /// Which listener took it.
     pub listener: usize,
+    /// What it came over.
+    pub transport: Transport<'r>,
     /// When.
     pub now: Now,
+}
+
+/// What a request came over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Transport<'r> {
+    /// TCP as it is.
+    #[default]
+    Plain,
+    /// TLS.
+    Tls {
+        /// The host that the client asked for in the handshake (SNI, RFC 6066 §3), lower case.
+        server_name: Option<&'r str>,
+        /// Whether the listener asks for client certificates.
+        client_certificates: bool,
+    },
+}
+
+impl Transport<'_> {
+    /// Whether it is `https`.
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Tls { .. } => true,
+        }
+    }
 }
 
 impl<'r> Facts<'r> {
@@ -67,8 +95,29 @@ impl<'r> Facts<'r> {
             headers,
             origin,
             listener,
+            transport: Transport::Plain,
             now,
         })
+    }
+
+    /// The same, over that transport.
+    #[must_use]
+    pub const fn over(mut self, transport: Transport<'r>) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// Whether a client that was asked for its certificate under one name now speaks of another host (RFC 9110 §7.4, hardening
+    /// r40). One that named no host was asked by the listener as a whole, which serves every host alike.
+    #[must_use]
+    pub fn is_misdirected(&self) -> bool {
+        match self.transport {
+            Transport::Tls {
+                server_name: Some(name),
+                client_certificates: true,
+            } => self.host.as_deref() != Some(name),
+            Transport::Plain | Transport::Tls { .. } => false,
+        }
     }
 
     /// As texts see it that are made of a request.
@@ -194,5 +243,33 @@ mod tests {
         assert_eq!(host(&other, &headers).unwrap_err(), Denial::malformed("host_mismatch"));
         headers.append("host", "a.example".parse().unwrap());
         assert_eq!(host(&same, &headers).unwrap_err(), Denial::malformed("host_twice"));
+    }
+
+    #[test]
+    fn r40_under_client_certificates_the_host_is_the_one_of_the_handshake() {
+        let misdirected = |name, certificates, host: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", host.parse().unwrap());
+            let (uri, peer) = (Uri::from_static("/"), [192, 0, 2, 1].into());
+            let origin = Origin {
+                peer,
+                peer_trusted: false,
+                client: peer,
+            };
+            let now = Now {
+                unix_s: 0,
+                monotonic_ns: 0,
+            };
+            let facts = Facts::read(&Method::GET, &uri, &headers, origin, 0, now).unwrap();
+            let transport = Transport::Tls {
+                server_name: name,
+                client_certificates: certificates,
+            };
+            (facts.over(transport)).is_misdirected()
+        };
+        assert!(misdirected(Some("a.example"), true, "b.example"));
+        assert!(!misdirected(Some("a.example"), true, "A.example:8443"));
+        assert!(!misdirected(Some("a.example"), false, "b.example"));
+        assert!(!misdirected(None, true, "b.example"));
     }
 }

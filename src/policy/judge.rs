@@ -56,6 +56,10 @@ pub fn open<'p, 'r>(
 ) -> Result<Case<'p, 'r>, Box<Refused<'p>>> {
     // Two credentials in one header are ambiguous on any route, also where nobody would look at them (r05).
     policy.places.refuse_duplicates(facts.headers)?;
+    // Before any route is looked for: what the handshake opened is not open under another name (r40).
+    if facts.is_misdirected() {
+        return Err(Denial::plain(Code::MisdirectedRequest, "host_not_of_the_handshake").into());
+    }
     // Only a route can say that `%2F` may be part of a segment.
     let encoded_slash = || Denial::malformed(PathFault::EncodedSlash.name());
     let found = policy.table(facts.listener).find(facts).map_err(|denial| {

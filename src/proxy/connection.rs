@@ -7,9 +7,10 @@ use std::sync::Arc;
 use http::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::model::HeaderCase;
+use crate::policy::facts::Transport;
 use crate::policy::headers::address_value;
 use crate::runtime::gateway::Phase;
 
@@ -27,10 +28,37 @@ pub struct Client {
     pub heads: Heads,
     /// The peer's address, ready for `X-Forwarded-For`.
     pub peer_value: HeaderValue,
+    /// `None`: plain.
+    pub tls: Option<Tls>,
+}
+
+/// What a TLS handshake told.
+pub struct Tls {
+    /// The host that the client asked for, lower case.
+    pub server_name: Option<Box<str>>,
+    /// Whether it was asked for a certificate.
+    pub client_certificates: bool,
+}
+
+impl Client {
+    /// What its requests come over.
+    #[must_use]
+    pub fn transport(&self) -> Transport<'_> {
+        match &self.tls {
+            None => Transport::Plain,
+            Some(tls) => Transport::Tls {
+                server_name: tls.server_name.as_deref(),
+                client_certificates: tls.client_certificates,
+            },
+        }
+    }
 }
 
 /// Serves one connection to its end.
-pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: TcpStream) {
+pub async fn serve<S>(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let open = worker.gateway.connected();
     let gateway = worker.gateway.clone();
     let preserve = worker.gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
@@ -41,6 +69,7 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: TcpStream) {
         admitted,
         heads: heads.clone(),
         peer_value,
+        tls,
     });
     let service = service_fn(move |request| {
         let client = client.clone();

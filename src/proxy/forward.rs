@@ -102,7 +102,7 @@ fn for_upstream(
         peer: &client.peer_value,
         believed: snapshot.policy.believed(client.admitted.listener.index),
         secret_allowed: snapshot.policy.secret_allowed_from(record.origin.client),
-        secure: false,
+        secure: client.transport().is_secure(),
         request_id: &record.request_id,
         upgrade,
     };
@@ -176,8 +176,9 @@ impl Public {
     fn of(record: &Record, headers: &HeaderMap) -> Self {
         // A stranger's word was taken off and ours put on, which the record knows without a look-up.
         if !record.origin.peer_trusted {
+            let secure = record.client.transport().is_secure();
             return Self {
-                scheme: Some(HeaderValue::from_static("http")),
+                scheme: Some(HeaderValue::from_static(if secure { "https" } else { "http" })),
                 host: record.host.clone(),
             };
         }

@@ -94,7 +94,7 @@ async fn judge_and_answer(
     }
 }
 
-fn facts<'r>(client: &Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {
+fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {
     Facts::read(
         request.method(),
         request.uri(),
@@ -103,6 +103,7 @@ fn facts<'r>(client: &Client, record: &Record, request: &'r Request<Incoming>) -
         client.admitted.listener.index,
         record.now,
     )
+    .map(|facts| facts.over(client.transport()))
 }
 
 /// What the head guard refused, as the denial that the client is told.

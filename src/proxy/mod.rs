@@ -1,8 +1,9 @@
 //! Sockets and bytes: from a client's connection to the upstream's, and back.
 //!
-//! [`worker`] accepts, [`connection`] speaks HTTP to one client, [`handler`] is the path of one request: facts, case, evidence,
+//! [`worker`] accepts, [`arrival`] finds out what a connection speaks, [`connection`] speaks HTTP to one client, [`handler`] is the path of one request: facts, case, evidence,
 //! verdict, then [`forward`] or [`respond`], and [`record`] at its end. May import everything but `command`, `demo` and `admin`.
 
+pub mod arrival;
 pub mod connection;
 pub mod dial;
 pub mod failure;
@@ -11,6 +12,7 @@ pub mod handler;
 pub mod head_guard;
 mod holds;
 pub mod listener;
+pub mod peeked;
 pub mod record;
 pub mod respond;
 pub mod response_body;

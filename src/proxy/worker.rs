@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::config::model;
-use crate::observe::metrics::ListenerMetrics;
+use crate::observe::metrics::{ListenerMetrics, Refused};
 use crate::observe::output::LineBuffer;
 use crate::runtime::gateway::{Gateway, Phase};
 
-use super::connection;
+use super::arrival;
 use super::head_guard::Limits;
 
 /// Between closings of upstream connections that were idle for too long.
@@ -28,6 +29,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest request target, in bytes.
 const MAX_TARGET_BYTES: usize = 16 * 1024;
+
+/// TLS handshakes under way at one listener; each may hold 64 KiB of what a stranger sends (hardening r38).
+const MAX_HANDSHAKES: usize = 4096;
 
 /// What a worker's connections share.
 pub struct Worker {
@@ -50,6 +54,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Its metrics.
     pub metrics: ListenerMetrics,
+    /// Places for TLS handshakes under way.
+    pub handshakes: Semaphore,
     connections: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -63,6 +69,7 @@ impl Listener {
             config,
             address,
             metrics,
+            handshakes: Semaphore::new(MAX_HANDSHAKES),
             connections: AtomicUsize::new(0),
             by_address: Mutex::default(),
         }
@@ -79,9 +86,11 @@ impl Listener {
         }
     }
 
-    /// A place for a connection from `peer`, unless its bounds are reached.
-    #[must_use]
-    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Admitted> {
+    /// A place for a connection from `peer`.
+    ///
+    /// # Errors
+    /// The bound that is reached.
+    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, Refused> {
         let admitted = Admitted {
             listener: self.clone(),
             peer,
@@ -98,7 +107,13 @@ impl Listener {
         } else {
             0
         };
-        (all < self.config.max_connections && same <= bound).then_some(admitted)
+        if all >= self.config.max_connections {
+            return Err(Refused::MaxConnections);
+        }
+        if same > bound {
+            return Err(Refused::MaxConnectionsPerAddress);
+        }
+        Ok(admitted)
     }
 }
 
@@ -186,11 +201,15 @@ async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListene
                 continue;
             }
         };
-        let Some(admitted) = listener.admit(peer.ip().to_canonical()) else {
-            continue;
+        let admitted = match listener.admit(peer.ip().to_canonical()) {
+            Ok(admitted) => admitted,
+            Err(bound) => {
+                listener.metrics.count_refused(bound);
+                continue;
+            }
         };
         // Small answers must not wait for the acknowledgement of the last (RFC 896).
         let _ = stream.set_nodelay(true);
-        tokio::spawn(connection::serve(worker.clone(), admitted, stream));
+        tokio::spawn(arrival::serve(worker.clone(), admitted, stream));
     }
 }

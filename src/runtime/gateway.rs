@@ -263,7 +263,7 @@ impl Gateway {
 }
 
 /// Puts back what a running process cannot change, and names what differed: sockets are bound and threads started once. Whom a
-/// listener believes is judged per request, and does change.
+/// listener believes is judged per request, and its certificates are shown per connection: those do change.
 fn keep_what_was_started(new: &mut Config, running: &Config) -> Vec<String> {
     let mut kept = Vec::new();
     let mut keep = |key: &str, differs: bool| {
@@ -290,6 +290,8 @@ fn keep_what_was_started(new: &mut Config, running: &Config) -> Vec<String> {
         };
         listener.trusted_proxies.clone_from(&changed.trusted_proxies);
         listener.client_address_from = changed.client_address_from;
+        listener.certificates.clone_from(&changed.certificates);
+        listener.client_auth.clone_from(&changed.client_auth);
         keep(&format!("listeners.{}", listener.name), listener != changed);
     }
     new.server = server;

@@ -3,15 +3,14 @@
 //! Good keys are kept while the issuer cannot be reached, up to `max_stale`; then nobody can say who a token is (503), never "no"
 //! (401). An unknown key id buys one fetch for all who wait, at most one in [`REFETCH_PAUSE`].
 
+mod fetching;
+mod generation;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use parking_lot::Mutex;
-use quick_cache::sync::Cache;
-use tokio::sync::{Notify, watch};
 
 use crate::compile::{IssuerSpec, KeySource};
 use crate::observe::metrics::IssuerMetrics;
@@ -20,15 +19,13 @@ use crate::policy::digest::SecretDigest;
 use crate::policy::token::{TokenFault, VerifiedToken};
 
 use super::clock::Clock;
+use fetching::Fetching;
+use generation::{Generation, Known};
 
-/// Between two fetches that unknown key ids ask for.
-pub const REFETCH_PAUSE: Duration = Duration::from_secs(10);
+pub use fetching::REFETCH_PAUSE;
 
 /// An issuer that hangs holds the gateway unready for this long at most.
 const FIRST_FETCH_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Bytes of verified tokens kept for one issuer and key set; a token costs its own length and about 1 KiB.
-const CACHED_TOKEN_BYTES: u64 = 16 << 20;
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -36,69 +33,16 @@ pub struct Keys {
     spec: IssuerSpec,
     metrics: IssuerMetrics,
     clock: Clock,
-    live: ArcSwap<Live>,
-    /// Counts finished fetches, good or bad.
-    fetches: watch::Sender<u64>,
-    /// A fetch is under way or was asked for. INVARIANT: changed together with `fetches`, under this lock.
-    fetching: Mutex<bool>,
-    /// An unknown key id asks the refresher for a fetch.
-    wanted: Notify,
+    live: ArcSwap<Generation>,
+    fetching: Fetching,
+    /// The last fetch failed.
+    failing: AtomicBool,
     born_ns: u64,
+    /// When the refresher looks again.
+    next_ns: AtomicU64,
     /// No config in force has them any more; requests and tunnels of an older one may.
     retired: AtomicBool,
-    refetches: DefaultDirectRateLimiter,
     last_error: ArcSwap<String>,
-}
-
-/// One generation of keys, with the tokens that it verified: they go together.
-struct Live {
-    keys: Arc<KeySet>,
-    /// Of the document; the same document keeps its verified tokens.
-    digest: Option<SecretDigest>,
-    /// When the issuer last confirmed them; 0: it was never reached.
-    confirmed_ns: AtomicU64,
-    verified: Cache<Box<str>, Known, TokenWeight>,
-}
-
-/// A token that was verified.
-#[derive(Clone)]
-struct Known {
-    token: Arc<VerifiedToken>,
-    /// With a secret of the config.
-    symmetric: bool,
-}
-
-impl Live {
-    fn new(mut keys: KeySet, digest: Option<SecretDigest>, confirmed_ns: u64, spec: &IssuerSpec) -> Self {
-        let secrets: Vec<&[u8]> = spec.secrets.iter().map(|secret| secret.expose().as_bytes()).collect();
-        keys.add_secrets(&secrets);
-        Self::with(Arc::new(keys), digest, confirmed_ns)
-    }
-
-    fn with(keys: Arc<KeySet>, digest: Option<SecretDigest>, confirmed_ns: u64) -> Self {
-        let tokens = usize::try_from(CACHED_TOKEN_BYTES / 2048).unwrap_or(8192);
-        Self {
-            keys,
-            digest,
-            confirmed_ns: AtomicU64::new(confirmed_ns),
-            verified: Cache::with_weighter(tokens, CACHED_TOKEN_BYTES, TokenWeight),
-        }
-    }
-}
-
-impl std::fmt::Debug for Live {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Live").field("keys", &self.keys).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Clone)]
-struct TokenWeight;
-
-impl quick_cache::Weighter<Box<str>, Known> for TokenWeight {
-    fn weight(&self, token: &Box<str>, _verified: &Known) -> u64 {
-        1024 + u64::try_from(token.len()).unwrap_or(u64::MAX / 2)
-    }
 }
 
 /// What an issuer says of a token at once.
@@ -122,42 +66,35 @@ pub struct KeysStatus {
     pub keys: Vec<String>,
     pub age: Option<Duration>,
     pub last_error: Option<String>,
+    /// `None`: the config holds them all.
+    pub next_refresh: Option<Duration>,
 }
 
 impl Keys {
     /// Ready at once for tokens signed with a secret; for others with the first [`Self::publish`].
+    ///
+    /// Of a predecessor whose keys came from the same place they take over the keys, but not the tokens: a reload that changes
+    /// what tokens must say leaves an issuer that is down just now as known as it was.
     #[must_use]
-    pub fn new(spec: IssuerSpec, metrics: IssuerMetrics, clock: Clock) -> Self {
-        let pause = Quota::with_period(REFETCH_PAUSE).unwrap_or(Quota::per_hour(std::num::NonZeroU32::MIN));
-        let live = Live::new(KeySet::default(), None, 0, &spec);
+    pub fn new(spec: IssuerSpec, metrics: IssuerMetrics, clock: Clock, predecessor: Option<&Self>) -> Self {
+        let old = predecessor.filter(|old| spec.source == old.spec.source && spec.secrets == old.spec.secrets);
+        let live = old.map_or_else(
+            || Generation::new(KeySet::default(), None, 0, &spec),
+            |old| old.live.load().heir(),
+        );
         metrics.keys.set(count(live.keys.len()));
         Self {
             spec,
             metrics,
             clock,
             live: ArcSwap::from_pointee(live),
-            fetches: watch::Sender::new(0),
-            fetching: Mutex::new(false),
-            wanted: Notify::new(),
+            fetching: Fetching::after(old.map_or(0, |old| old.fetching.finished())),
+            failing: AtomicBool::new(old.is_some_and(|old| old.failing.load(Ordering::Relaxed))),
             born_ns: clock.monotonic_ns(),
+            next_ns: AtomicU64::new(0),
             retired: AtomicBool::new(false),
-            refetches: RateLimiter::direct(pause),
             last_error: ArcSwap::default(),
         }
-    }
-
-    /// Takes over the keys, but not the tokens, of a predecessor whose keys came from the same place: a reload that changes what
-    /// tokens must say leaves an issuer that is down just now as known as it was.
-    pub fn inherit(&self, old: &Self) {
-        if self.spec.source != old.spec.source || self.spec.secrets != old.spec.secrets {
-            return;
-        }
-        let live = old.live.load();
-        let confirmed_ns = live.confirmed_ns.load(Ordering::Relaxed);
-        self.metrics.keys.set(count(live.keys.len()));
-        self.live
-            .store(Arc::new(Live::with(live.keys.clone(), live.digest, confirmed_ns)));
-        self.fetches.send_replace(*old.fetches.borrow());
     }
 
     /// A successor has their name, and their metrics: they are fetched no more.
@@ -189,7 +126,7 @@ impl Keys {
     #[must_use]
     pub fn known(&self, token: &str) -> Option<Arc<VerifiedToken>> {
         let live = self.live.load();
-        let known = live.verified.get(token)?;
+        let known = live.known(token)?;
         (known.symmetric || !self.is_stale(&live)).then_some(known.token)
     }
 
@@ -206,13 +143,11 @@ impl Keys {
         match verify(parsed, &self.spec.rules, &live.keys, credential) {
             Ok(verified) => {
                 let verified = Arc::new(verified);
-                live.verified.insert(
-                    token.into(),
-                    Known {
-                        token: verified.clone(),
-                        symmetric,
-                    },
-                );
+                let known = Known {
+                    token: verified.clone(),
+                    symmetric,
+                };
+                live.remember(token, known);
                 Judged::Known(Ok(verified))
             }
             Err(fault) if !symmetric && self.may_be_healed(fault, parsed) => Judged::Fetch(fault),
@@ -224,56 +159,40 @@ impl Keys {
     /// again when it changes, whoever asks.
     fn may_be_healed(&self, fault: TokenFault, parsed: &Unverified<'_>) -> bool {
         let rotated = fault == TokenFault::UnknownKey || (fault == TokenFault::BadSignature && parsed.kid().is_none());
-        rotated && matches!(self.spec.source, KeySource::Url(_))
+        rotated && self.spec.source.is_fetched()
     }
 
     /// Fetches that finished so far: to be asked before a judgement that [`Self::fetched_again`] may be asked about.
     #[must_use]
     pub fn fetches(&self) -> u64 {
-        *self.fetches.borrow()
+        self.fetching.finished()
     }
 
     /// Waits for the fetch that may change a judgement made after `seen` fetches, asking for one if that is allowed now. `false`:
     /// there is none to wait for.
     pub async fn fetched_again(&self, fault: TokenFault, seen: u64) -> bool {
-        let mut fetches = self.fetches.subscribe();
-        {
-            let mut fetching = self.fetching.lock();
-            if *fetches.borrow_and_update() != seen {
-                // It came between the judgement and the question.
-                return true;
-            }
-            // An issuer that cannot be reached is asked again by the refresher, in its own time.
-            if !*fetching && fault != TokenFault::KeysUnavailable && self.refetches.check().is_ok() {
-                *fetching = true;
-                self.wanted.notify_one();
-            }
-            if !*fetching && seen > 0 {
-                return false;
-            }
-        }
-        tokio::time::timeout(self.spec.request_timeout, fetches.changed())
-            .await
-            .is_ok_and(|changed| changed.is_ok())
+        // An issuer that cannot be reached is asked again by the refresher, in its own time.
+        let asks = fault != TokenFault::KeysUnavailable;
+        let ask_at_ns = asks.then(|| self.clock.monotonic_ns());
+        self.fetching.again(seen, ask_at_ns, self.spec.request_timeout).await
     }
 
     /// Whether the first fetch has finished, well or not, or was given time enough.
     #[must_use]
     pub fn tried(&self) -> bool {
-        !self.is_fetched() || self.fetches() > 0 || self.since(self.born_ns) >= FIRST_FETCH_PATIENCE
+        self.spec.source == KeySource::None || self.fetches() > 0 || self.since(self.born_ns) >= FIRST_FETCH_PATIENCE
     }
 
-    fn is_fetched(&self) -> bool {
-        self.spec.source != KeySource::None
-    }
-
-    /// Whether nobody can say any more what the issuer's keys are.
-    fn is_stale(&self, live: &Live) -> bool {
-        match (&self.spec.source, live.confirmed_ns.load(Ordering::Relaxed)) {
-            (KeySource::None, _) => false,
-            (KeySource::Url(_) | KeySource::File(_), 0) => true,
-            (KeySource::File(_), _) => false,
-            (KeySource::Url(_), confirmed) => self.since(confirmed) > self.spec.max_stale,
+    /// Whether nobody can say any more what the issuer's keys are: it was never reached, or cannot be for too long now.
+    fn is_stale(&self, live: &Generation) -> bool {
+        let confirmed_ns = live.confirmed_ns();
+        match &self.spec.source {
+            KeySource::None => false,
+            KeySource::File(_) => confirmed_ns == 0,
+            KeySource::Url(_) | KeySource::Discovery(_) => {
+                confirmed_ns == 0
+                    || (self.failing.load(Ordering::Relaxed) && self.since(confirmed_ns) > self.spec.max_stale)
+            }
         }
     }
 
@@ -283,7 +202,7 @@ impl Keys {
 
     /// Says that a fetch begins; the refresher's alone.
     pub fn begin(&self) {
-        *self.fetching.lock() = true;
+        self.fetching.begin();
     }
 
     /// Takes what a fetch brought; the refresher's alone.
@@ -294,12 +213,10 @@ impl Keys {
         if outcome.is_err() {
             self.metrics.refresh_failures.inc();
         }
+        self.failing.store(outcome.is_err(), Ordering::Relaxed);
         self.last_error
             .store(Arc::new(outcome.as_ref().err().cloned().unwrap_or_default()));
-        let mut fetching = self.fetching.lock();
-        *fetching = false;
-        self.fetches.send_modify(|count| *count += 1);
-        drop(fetching);
+        self.fetching.end();
         outcome
     }
 
@@ -308,7 +225,7 @@ impl Keys {
         let digest = SecretDigest::of(document);
         let live = self.live.load();
         if live.digest == Some(digest) {
-            live.confirmed_ns.store(now_ns, Ordering::Relaxed);
+            live.confirm(now_ns);
             return Ok(());
         }
         let (keys, skipped) = KeySet::from_jwks(document).map_err(|error| error.to_string())?;
@@ -316,19 +233,35 @@ impl Keys {
             let kid = key.kid.as_deref().unwrap_or_default();
             tracing::warn!(issuer = %self.spec.rules.name, place = key.index, kid, reason = %key.reason, "JWKS key skipped");
         }
-        if keys.is_empty() && live.digest.is_some() {
-            // An empty set in place of a good one is an issuer that is broken, not one without keys.
-            return Err("the JWKS holds no usable key; the last good keys are kept".to_owned());
+        if keys.is_empty() {
+            // That is an issuer that is broken, not one without keys: who a token is cannot be told (503), or the last good keys
+            // tell it.
+            return Err("the JWKS holds no usable key".to_owned());
         }
-        let live = Live::new(keys, Some(digest), now_ns, &self.spec);
+        let live = Generation::new(keys, Some(digest), now_ns, &self.spec);
         self.metrics.keys.set(count(live.keys.len()));
         self.live.store(Arc::new(live));
         Ok(())
     }
 
+    /// Says when the next fetch is due; the refresher's alone.
+    pub fn plan(&self, pause: Duration) {
+        let pause_ns = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+        let next_ns = self.clock.monotonic_ns().saturating_add(pause_ns);
+        self.next_ns.store(next_ns, Ordering::Relaxed);
+    }
+
+    /// Until the fetch that is due next; `None`: it is due now.
+    #[must_use]
+    pub fn until_next(&self) -> Option<Duration> {
+        let next_ns = self.next_ns.load(Ordering::Relaxed);
+        let left = next_ns.checked_sub(self.clock.monotonic_ns())?;
+        (left > 0).then(|| Duration::from_nanos(left))
+    }
+
     /// Waits until an unknown key id asks for a fetch.
     pub async fn wanted(&self) {
-        self.wanted.notified().await;
+        self.fetching.wanted().await;
     }
 
     /// Writes the age of the keys to its metric.
@@ -341,7 +274,7 @@ impl Keys {
     }
 
     fn age(&self) -> Option<Duration> {
-        let confirmed = self.live.load().confirmed_ns.load(Ordering::Relaxed);
+        let confirmed = self.live.load().confirmed_ns();
         (confirmed > 0).then(|| self.since(confirmed))
     }
 
@@ -354,10 +287,11 @@ impl Keys {
             keys: self.live.load().keys.kids().map(str::to_owned).collect(),
             age: self.age(),
             last_error: (!error.is_empty()).then(|| error.to_string()),
+            next_refresh: (self.spec.source != KeySource::None).then(|| self.until_next().unwrap_or_default()),
         }
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
-mod tests;
+pub(crate) mod tests;

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod keys;
 pub mod log;
 pub mod meters;
+pub mod published;
 pub mod refresh;
 pub mod reload;
 pub mod request_body;

@@ -1,15 +1,12 @@
 //! Keeps issuers' keys fresh, on the control runtime: one task an issuer, which ends with the last snapshot that knows it.
 
-use std::error::Error as _;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::compile::KeySource;
+use crate::compile::{IssuerSpec, KeySource};
 
-use super::keys::Keys;
-
-/// A JWKS is refused beyond this many bytes.
-const MAX_DOCUMENT: usize = 1 << 20;
+use super::keys::{Keys, REFETCH_PAUSE};
+use super::published::{Asker, Document, read};
 
 /// `Cache-Control: max-age` may shorten the interval to this at most.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(30);
@@ -17,50 +14,29 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(30);
 /// Between looks at a JWKS file.
 const FILE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The first pause after a failed fetch; it doubles up to the refresh interval.
+/// The first pause after a failed fetch; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause after a failed fetch: as often as strangers may ask for one.
+const LONGEST_PAUSE: Duration = REFETCH_PAUSE;
+
+/// The share of a pause that chance may take off, so that gateways that were started together do not ask together; more while an
+/// issuer is down, for that is what brings their turns together.
+const JITTER: f64 = 0.1;
+const JITTER_WHILE_DOWN: f64 = 0.5;
 
 /// Refreshes until nobody needs the keys.
 pub async fn refresh(keys: Weak<Keys>) {
-    let client = keys.upgrade().and_then(|keys| client(keys.spec().request_timeout).ok());
-    let mut failures: u32 = 0;
-    let mut file = None;
+    let mut source = Source::default();
     while let Some(live) = in_force(&keys) {
-        let pause = match &live.spec().source {
-            KeySource::None => return,
-            KeySource::File(path) => {
-                let read = read_file(path).await;
-                if file.as_ref() != Some(&read) {
-                    live.begin();
-                    report(&live, live.publish(read.as_deref().map_err(Clone::clone)));
-                    file = Some(read);
-                }
-                FILE_INTERVAL
-            }
-            KeySource::Url(url) => {
-                live.begin();
-                let fetched = live.timed(fetch(client.as_ref(), url)).await;
-                let max_age = fetched.as_ref().ok().and_then(|document| document.max_age);
-                let outcome = live.publish(fetched.as_ref().map(|document| &*document.body).map_err(Clone::clone));
-                failures = if outcome.is_ok() { 0 } else { failures.saturating_add(1) };
-                report(&live, outcome);
-                next_pause(live.spec().refresh_interval, max_age, failures)
-            }
-        };
+        let Some(pause) = source.turn(&live).await else { return };
+        live.plan(pause);
         // Only the wait is held on to, not the keys: a snapshot that drops them ends this task at the next turn.
-        let weak = Arc::downgrade(&live);
         drop(live);
-        wait(&weak, pause).await;
+        if due(&keys).await {
+            source.look_anew();
+        }
     }
-}
-
-/// Fetches a JWKS once, within `timeout`.
-///
-/// # Errors
-/// Why it could not be had.
-pub async fn fetch_once(url: &str, timeout: Duration) -> Result<Vec<u8>, String> {
-    let client = client(timeout).map_err(reason)?;
-    fetch(Some(&client), url).await.map(|document| document.body)
 }
 
 /// A WebSocket keeps the snapshot that let it in, and so its keys, for days; that alone is no reason to fetch.
@@ -68,18 +44,76 @@ fn in_force(keys: &Weak<Keys>) -> Option<Arc<Keys>> {
     keys.upgrade().filter(|keys| keys.is_in_force())
 }
 
-/// Sleeps in short steps, so that a dropped issuer does not linger, or until an unknown key id asks for a fetch.
-async fn wait(keys: &Weak<Keys>, pause: Duration) {
-    let deadline = tokio::time::Instant::now() + pause;
-    while tokio::time::Instant::now() < deadline {
-        let Some(live) = in_force(keys) else { return };
-        live.measure();
-        let step = deadline.min(tokio::time::Instant::now() + Duration::from_secs(1));
-        tokio::select! {
-            () = tokio::time::sleep_until(step) => {}
-            () = live.wanted() => return,
+/// What is remembered of a source between two turns.
+#[derive(Default)]
+struct Source {
+    asker: Option<Asker>,
+    /// As it was last read, of a file.
+    file: Option<Result<Vec<u8>, String>>,
+    failures: u32,
+}
+
+impl Source {
+    /// Fetches once, and says how long to wait; `None`: there is nothing to fetch, ever.
+    async fn turn(&mut self, keys: &Keys) -> Option<Duration> {
+        match &keys.spec().source {
+            KeySource::None => None,
+            KeySource::File(path) => {
+                let read = read(path).await.map(|document| document.body);
+                if self.file.as_ref() != Some(&read) {
+                    keys.begin();
+                    report(keys, keys.publish(read.as_deref().map_err(Clone::clone)));
+                    self.file = Some(read);
+                }
+                Some(FILE_INTERVAL)
+            }
+            KeySource::Url(_) | KeySource::Discovery(_) => {
+                keys.begin();
+                let fetched = keys.timed(self.ask(keys.spec())).await;
+                let max_age = fetched.as_ref().ok().and_then(|document| document.max_age);
+                let outcome = keys.publish(fetched.as_ref().map(|document| &*document.body).map_err(Clone::clone));
+                self.failures = if outcome.is_ok() {
+                    0
+                } else {
+                    self.failures.saturating_add(1)
+                };
+                report(keys, outcome);
+                Some(next_pause(keys.spec(), max_age, self.failures))
+            }
         }
     }
+
+    async fn ask(&mut self, spec: &IssuerSpec) -> Result<Document, String> {
+        let mut asker = match self.asker.take() {
+            Some(asker) => asker,
+            None => Asker::of(spec)?,
+        };
+        let document = asker.keys(&spec.source).await?;
+        // One that failed is made anew: its CA may have changed, or the place of the keys.
+        self.asker = Some(asker);
+        Ok(document)
+    }
+
+    /// In its own time an issuer may move its keys; an unknown key id costs it one request, not two.
+    fn look_anew(&mut self) {
+        if let Some(asker) = &mut self.asker {
+            asker.forget_place();
+        }
+    }
+}
+
+/// Waits in short steps, so that a dropped issuer does not linger, until the next fetch is due; `false`: an unknown key id asks for
+/// one before.
+async fn due(keys: &Weak<Keys>) -> bool {
+    while let Some(live) = in_force(keys) {
+        live.measure();
+        let Some(left) = live.until_next() else { return true };
+        tokio::select! {
+            () = tokio::time::sleep(left.min(Duration::from_secs(1))) => {}
+            () = live.wanted() => return false,
+        }
+    }
+    true
 }
 
 fn report(keys: &Keys, outcome: Result<(), String>) {
@@ -90,113 +124,60 @@ fn report(keys: &Keys, outcome: Result<(), String>) {
     }
 }
 
-/// With jitter of a tenth, so that gateways started together do not ask together.
-fn next_pause(interval: Duration, max_age: Option<Duration>, failures: u32) -> Duration {
+fn next_pause(spec: &IssuerSpec, max_age: Option<Duration>, failures: u32) -> Duration {
+    let interval = spec.refresh_interval;
     let regular = max_age.map_or(interval, |max_age| max_age.max(SHORTEST_INTERVAL).min(interval));
-    let pause = match failures {
-        0 => regular,
-        failures => FIRST_PAUSE
-            .saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(16)))
-            .min(regular),
+    // Keys never grow stale unasked: whether their issuer is down is known by then.
+    let regular = match spec.max_stale {
+        Duration::ZERO => regular,
+        max_stale => regular.min(max_stale.max(FIRST_PAUSE)),
     };
-    let jitter = uuid::Uuid::now_v7().as_u128() % 1000;
-    let tenth = pause.mul_f64(0.1 * f64::from(u32::try_from(jitter).unwrap_or(0)) / 1000.0);
-    pause.saturating_sub(tenth)
+    let Some(doublings) = failures.checked_sub(1) else {
+        return shortened(regular, JITTER);
+    };
+    let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(doublings.min(16)));
+    shortened(pause.min(LONGEST_PAUSE).min(regular), JITTER_WHILE_DOWN)
 }
 
-struct Document {
-    body: Vec<u8>,
-    max_age: Option<Duration>,
-}
-
-async fn read_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
-    let name = path.display();
-    let read = tokio::fs::read(path)
-        .await
-        .map_err(|error| format!("{name}: {error}"))?;
-    if read.len() > MAX_DOCUMENT {
-        Err(format!("{name}: larger than 1 MiB"))
-    } else {
-        Ok(read)
-    }
-}
-
-/// Fetches without following redirects, each within `timeout`.
-fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .timeout(timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")))
-        .build()
-}
-
-/// Fetches a JWKS, bounded in time and size.
-async fn fetch(client: Option<&reqwest::Client>, url: &str) -> Result<Document, String> {
-    let client = client.ok_or("no HTTP client could be made")?;
-    let mut response = client.get(url).send().await.map_err(reason)?;
-    if response.status() != reqwest::StatusCode::OK {
-        return Err(format!("the issuer answered {}", response.status()));
-    }
-    let max_age = response
-        .headers()
-        .get(http::header::CACHE_CONTROL)
-        .and_then(|value| max_age(value.to_str().ok()?));
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(reason)? {
-        if body.len() + chunk.len() > MAX_DOCUMENT {
-            return Err("the JWKS is larger than 1 MiB".to_owned());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Document { body, max_age })
-}
-
-/// RFC 9111 §5.2.2.1.
-fn max_age(value: &str) -> Option<Duration> {
-    let seconds = value
-        .split(',')
-        .find_map(|directive| directive.trim().strip_prefix("max-age="))?;
-    seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
-}
-
-/// Why a fetch failed: the error with its causes, which is where the reason is, and without the URL, whose query may hold a key
-/// of ours (hardening r12). The issuer's name tells which it was.
-fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
+/// A pause less up to that share of it.
+fn shortened(pause: Duration, share: f64) -> Duration {
+    let chance = u32::try_from(uuid::Uuid::now_v7().as_u128() % 1000).unwrap_or_default();
+    pause.mul_f64(1.0 - share * f64::from(chance) / 1000.0)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::runtime::keys::tests::spec;
 
     #[test]
-    fn the_pause_follows_max_age_and_grows_with_failures() {
+    fn the_pause_follows_max_age_and_the_time_that_keys_may_serve_alone() {
         let minutes = |n: u64| Duration::from_secs(60 * n);
         let about = |pause: Duration, wanted: Duration| pause <= wanted && pause >= wanted.mul_f64(0.9);
-        assert!(about(next_pause(minutes(30), None, 0), minutes(30)));
-        assert!(about(next_pause(minutes(30), Some(minutes(5)), 0), minutes(5)));
-        assert!(about(
-            next_pause(minutes(30), Some(Duration::ZERO), 0),
-            SHORTEST_INTERVAL
-        ));
-        assert!(about(next_pause(minutes(30), Some(minutes(60)), 0), minutes(30)));
-        assert!(about(next_pause(minutes(30), None, 1), FIRST_PAUSE));
-        assert!(about(next_pause(minutes(30), None, 4), FIRST_PAUSE * 8));
-        assert!(about(next_pause(minutes(30), None, u32::MAX), minutes(30)));
+        let spec = |further| spec("jwks_url = \"http://127.0.0.1:9/jwks.json\"", further);
+        let usual = spec("");
+        assert!(about(next_pause(&usual, None, 0), minutes(30)));
+        assert!(about(next_pause(&usual, Some(minutes(5)), 0), minutes(5)));
+        assert!(about(next_pause(&usual, Some(Duration::ZERO), 0), SHORTEST_INTERVAL));
+        assert!(about(next_pause(&usual, Some(minutes(60)), 0), minutes(30)));
+        let brief = spec("max_stale = \"10m\"");
+        assert!(about(next_pause(&brief, None, 0), minutes(10)));
+        assert!(about(next_pause(&spec("max_stale = \"0s\""), None, 0), minutes(30)));
     }
 
     #[test]
-    fn max_age_is_found_among_other_directives() {
-        assert_eq!(max_age("public, max-age=300"), Some(Duration::from_secs(300)));
-        assert_eq!(max_age("no-cache"), None);
-        assert_eq!(max_age("max-age=x"), None);
+    fn an_issuer_that_is_down_is_asked_less_and_less_often_but_often_enough() {
+        let seconds = Duration::from_secs;
+        let spec = spec("jwks_url = \"http://127.0.0.1:9/jwks.json\"", "");
+        for (failures, longest) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (u32::MAX, 10)] {
+            let pause = next_pause(&spec, None, failures);
+            assert!(
+                pause <= seconds(longest) && pause >= seconds(longest) / 2,
+                "{failures}: {pause:?}"
+            );
+        }
+        let pauses: std::collections::BTreeSet<Duration> = (0..50).map(|_| next_pause(&spec, None, 9)).collect();
+        assert!(pauses.len() > 10, "gateways would ask together: {pauses:?}");
     }
 }

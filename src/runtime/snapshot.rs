@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::compile::Compiled;
+use crate::compile::{Compiled, ServerTls};
 use crate::config::model::Config;
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::Policy;
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub store: Option<Arc<Store>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
+    /// By listener; `None`: it is plain.
+    pub tls: Vec<Option<ServerTls>>,
 }
 
 impl Snapshot {
@@ -50,12 +52,9 @@ impl Snapshot {
             let same = previous.and_then(|old| old.keys.iter().find(|keys| *keys.spec() == spec));
             same.cloned().unwrap_or_else(|| {
                 let metrics = metrics.issuer(&spec.rules.name);
-                let keys = Keys::new(spec, metrics, clock);
-                let named_alike = |old: &&Arc<Keys>| old.spec().rules.name == keys.spec().rules.name;
-                if let Some(old) = previous.and_then(|old| old.keys.iter().find(named_alike)) {
-                    keys.inherit(old);
-                }
-                Arc::new(keys)
+                let named_alike = |old: &&Arc<Keys>| old.spec().rules.name == spec.rules.name;
+                let old = previous.and_then(|old| old.keys.iter().find(named_alike)).cloned();
+                Arc::new(Keys::new(spec, metrics, clock, old.as_deref()))
             })
         });
         let meters = compiled.limits.into_iter().map(|spec| {
@@ -72,6 +71,11 @@ impl Snapshot {
                 let metrics = metrics.upstream(&spec.name, &endpoints);
                 Arc::new(Upstream::new(spec, metrics, workers))
             })
+        });
+        // Carried over for its session tickets: they are honoured by what issued them.
+        let tls = compiled.tls.into_iter().enumerate().map(|(place, tls)| {
+            let old = previous.and_then(|old| old.tls.get(place));
+            old.filter(|old| **old == tls).cloned().unwrap_or(tls)
         });
         let store = compiled.store.map(|spec| {
             let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
@@ -91,6 +95,7 @@ impl Snapshot {
             keys: keys.collect(),
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
+            tls: tls.collect(),
             store,
             routes: routes.collect(),
             policy: compiled.policy,

@@ -14,6 +14,7 @@ mod explain;
 mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
+mod keys;
 mod limits;
 mod logs_and_metrics;
 mod reload;
@@ -22,5 +23,6 @@ mod response_headers;
 mod store;
 mod streams;
 mod takeover;
+mod tls;
 mod tokens;
 mod upgrades;

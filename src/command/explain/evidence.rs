@@ -9,7 +9,7 @@ use crate::policy::credential::Credential;
 use crate::policy::digest::SecretDigest;
 use crate::policy::judge::{Case, Evidence};
 use crate::policy::token::TokenFault;
-use crate::runtime::refresh::fetch_once;
+use crate::runtime::published::fetch_once;
 
 /// Where published keys come from, besides the config's `jwks_file`.
 pub(super) struct Keys {
@@ -71,18 +71,20 @@ impl Keys {
     fn document(&self, spec: &IssuerSpec) -> Result<Option<Vec<u8>>, String> {
         match (&spec.source, &self.given) {
             (KeySource::None, _) => Ok(None),
-            (KeySource::Url(_) | KeySource::File(_), Some(given)) => Ok(Some(given.clone())),
+            (KeySource::Url(_) | KeySource::Discovery(_) | KeySource::File(_), Some(given)) => Ok(Some(given.clone())),
             (KeySource::File(path), None) => std::fs::read(path)
                 .map(Some)
                 .map_err(|error| format!("{}: {error}", path.display())),
-            (KeySource::Url(url), None) if self.online => {
+            (KeySource::Url(_) | KeySource::Discovery(_), None) if self.online => {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
                     .map_err(|error| error.to_string())?;
-                runtime.block_on(fetch_once(url, spec.request_timeout)).map(Some)
+                runtime.block_on(fetch_once(spec)).map(Some)
             }
-            (KeySource::Url(_), None) => Err("give --jwks FILE, or fetch them with --online".to_owned()),
+            (KeySource::Url(_) | KeySource::Discovery(_), None) => {
+                Err("give --jwks FILE, or fetch them with --online".to_owned())
+            }
         }
     }
 }

@@ -1,14 +1,17 @@
 //! The request to explain: written as the head that would come over the wire, then guarded and read as one.
 //!
-//! Depends on the head guard, and on nothing of the policy but its denials.
+//! Depends on the head guard, and of the policy on its denials and how it reads a host.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Uri};
 
 use crate::config::model::Listener;
 use crate::policy::denial::Denial;
+use crate::policy::facts::host_name;
 use crate::proxy::handler::refused_by_guard;
 use crate::proxy::head_guard::{MAX_HEAD_BYTES, MAX_TARGET_BYTES, judge_head_within};
 
@@ -22,6 +25,8 @@ pub(super) struct Written {
     target: String,
     /// `None`: a bare path.
     authority: Option<String>,
+    /// It is `https://`; `None`: a bare path.
+    secure: Option<bool>,
     /// `Name: value`, unjudged.
     lines: Vec<Vec<u8>>,
 }
@@ -41,12 +46,14 @@ pub(super) struct Request {
 impl Written {
     /// Takes the URL apart without tidying it: `//` and `..` stay, as an attacker would send them.
     pub(super) fn new(method: &str, url: &str, lines: Vec<Vec<u8>>) -> Result<Self, String> {
-        let web = ["http://", "https://"].iter().find_map(|scheme| {
-            let (start, rest) = url.split_at_checked(scheme.len())?;
-            start.eq_ignore_ascii_case(scheme).then_some(rest)
-        });
+        let web = [("http://", false), ("https://", true)]
+            .iter()
+            .find_map(|(scheme, secure)| {
+                let (start, rest) = url.split_at_checked(scheme.len())?;
+                start.eq_ignore_ascii_case(scheme).then_some((rest, *secure))
+            });
         let (authority, target) = match web {
-            Some(rest) => {
+            Some((rest, _)) => {
                 let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
                 let (authority, target) = rest.split_at(end);
                 let slash = if target.starts_with(['/', '\\']) { "" } else { "/" };
@@ -59,8 +66,22 @@ impl Written {
             method: method.to_owned(),
             target,
             authority,
+            secure: web.map(|(_, secure)| secure),
             lines,
         })
+    }
+
+    /// The place of the listener that would take it: the first that speaks its scheme, else the first.
+    pub(super) fn listener_of(&self, listeners: &[Listener]) -> usize {
+        let speaks = |listener: &Listener| Some(!listener.certificates.is_empty()) == self.secure;
+        listeners.iter().position(speaks).unwrap_or(0)
+    }
+
+    /// The host that a client asks for in the handshake: the URL's, unless it is an address (RFC 6066 §3).
+    pub(super) fn server_name(&self) -> Option<Cow<'_, str>> {
+        let host = host_name(self.authority.as_deref()?)?;
+        let is_name = !host.starts_with('[') && host.parse::<Ipv4Addr>().is_err();
+        is_name.then_some(host)
     }
 
     /// Whether it says which host it is for; a `Host` header of its own replaces the URL's.

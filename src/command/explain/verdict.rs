@@ -12,7 +12,7 @@ use crate::policy::Policy;
 use crate::policy::action::{Action, Forward, Target};
 use crate::policy::authz::Requirement;
 use crate::policy::credential::Credential;
-use crate::policy::facts::{Facts, Now};
+use crate::policy::facts::{Facts, Now, Transport};
 use crate::policy::headers::{Hop, address_value};
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::identity::{AuthMethod, Identity};
@@ -77,8 +77,9 @@ impl Gateway<'_> {
             self.place,
             self.now,
         );
+        let server_name = written.server_name();
         let facts = match facts {
-            Ok(facts) => facts,
+            Ok(facts) => facts.over(self.transport(server_name.as_deref())),
             Err(denial) => return (report.denied(&denial), None),
         };
         let elsewhere = self.find_route(&mut report, &facts);
@@ -110,6 +111,17 @@ impl Gateway<'_> {
             }
         };
         (report, None)
+    }
+
+    /// What a client that asks for `server_name` would come over.
+    fn transport<'r>(&self, server_name: Option<&'r str>) -> Transport<'r> {
+        if self.listener.certificates.is_empty() {
+            return Transport::Plain;
+        }
+        Transport::Tls {
+            server_name,
+            client_certificates: self.listener.client_auth.is_some(),
+        }
     }
 
     fn decide(
@@ -246,7 +258,7 @@ impl Gateway<'_> {
             peer: &address_value(facts.origin.peer),
             believed: policy.believed(self.place),
             secret_allowed: policy.secret_allowed_from(facts.origin.client),
-            secure: false,
+            secure: facts.transport.is_secure(),
             request_id: own_id.unwrap_or(&new_id),
             upgrade: upgrade_of(Version::HTTP_11, &request.method, &request.headers),
         };

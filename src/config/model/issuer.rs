@@ -17,6 +17,8 @@ pub struct Issuer {
     pub discovery: bool,
     /// Its keys in a file, which is watched.
     pub jwks_file: Option<PathBuf>,
+    /// Certificates (PEM) that its server's must lead to, instead of the system's.
+    pub ca: Option<PathBuf>,
     /// HMAC secrets, several live ones.
     pub secrets: Vec<Secret>,
     /// Any of these must be in `aud`; empty: any, or none.

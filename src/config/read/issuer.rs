@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{hours, minutes, secs};
 use crate::config::cursor::Cursor;
+use crate::config::document::Value;
 use crate::config::model::{Algorithm, ClaimNames, Issuer, RemoteTokenKind, RemoteTokens, TokenSource};
 use crate::config::value as v;
 
@@ -28,11 +29,23 @@ pub(super) fn issuer(t: &mut Cursor<'_, '_>) -> Issuer {
     if !remote && (key_sets > 0 || secrets) && !algorithms.is_empty() {
         algorithms_have_keys(t, &algorithms, key_sets > 0, secrets);
     }
+    let issuer = t.optional("issuer", v::some_text);
+    if discovery
+        && issuer
+            .as_deref()
+            .is_none_or(|name| v::url(&Value::Text(name.to_owned())).is_err())
+    {
+        t.problem(
+            "discovery",
+            "needs `issuer` to be an http(s) URL: its metadata is looked for there",
+        );
+    }
     Issuer {
-        issuer: t.optional("issuer", v::some_text),
+        issuer,
         jwks_url: t.optional("jwks_url", v::url),
         discovery,
         jwks_file: t.file("jwks_file"),
+        ca: t.file("ca"),
         secrets: t.list("secrets", Vec::new(), v::secret(hmac.unwrap_or(32))),
         audiences: t.list("audiences", Vec::new(), v::some_text),
         algorithms,

@@ -53,11 +53,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "close_on_expiry = false",
         ),
         (
-            "issuers.a.discovery",
-            "[issuers.a]\nissuer = 'https://a'\ndiscovery = true",
-            "[issuers.a]\njwks_url = 'https://a'\ndiscovery = false",
-        ),
-        (
             "issuers.a.remote",
             "[issuers.a]\nremote = { url = 'https://a', kind = 'bearer' }",
             "",
@@ -99,23 +94,9 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
         assert_eq!(wrong(on), [format!("{key}{LATER}")]);
         assert_eq!(wrong(default), Vec::<String>::new());
     }
-    for (key, on) in [
-        ("listeners.public.proxy_protocol", "proxy_protocol = true"),
-        (
-            "listeners.public.certificates",
-            "certificates = [{ cert = 'a', key = 'b' }]",
-        ),
-        ("listeners.public.client_auth", "client_auth = { ca = 'a' }"),
-    ] {
-        let place = if key.starts_with("listeners") {
-            "name = \"public\""
-        } else {
-            "upstream = \"app\""
-        };
-        let kept = if key.starts_with("listeners") { place } else { "" };
-        let text = LEAST.replace(place, &format!("{kept}\n{on}"));
-        assert_eq!(wrong_with(&text, &Environment::default()), [format!("{key}{LATER}")]);
-    }
+    let text = LEAST.replace("name = \"public\"", "name = \"public\"\nproxy_protocol = true");
+    let refused = [format!("listeners.public.proxy_protocol{LATER}")];
+    assert_eq!(wrong_with(&text, &Environment::default()), refused);
 }
 
 /// The values of a text that is ahead of its features.

@@ -107,6 +107,8 @@ families! {
         "Requests whose forwarding headers came from no trusted proxy and were removed.";
     connections: IntGaugeVec = gauge("gateway_connections", ["listener"]),
         "Open connections of clients.";
+    connections_refused: IntCounterVec = counter("gateway_connections_refused_total", ["listener", "reason"]),
+        "Connections closed before a request could come.";
     requests_in_flight: IntGaugeVec = gauge("gateway_requests_in_flight", []),
         "Requests not answered to their end.";
     config_reloads: IntCounterVec = counter("gateway_config_reloads_total", ["result"]),

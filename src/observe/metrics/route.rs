@@ -188,6 +188,7 @@ const fn deciders(code: Code) -> &'static [AuthMethod] {
         Code::RequestTimeout
         | Code::TargetTooLong
         | Code::HeadTooLarge
+        | Code::MisdirectedRequest
         | Code::NotImplemented
         | Code::NoRoute
         | Code::MethodNotAllowed => &[],

@@ -72,6 +72,8 @@ fn every_metric_is_there_from_the_start() {
         "gateway_config_reloads_total{result=\"success\"} 0",
         "gateway_config_generation 0",
         "gateway_connections{listener=\"public\"} 0",
+        "gateway_connections_refused_total{listener=\"public\",reason=\"max_connections\"} 0",
+        "gateway_connections_refused_total{listener=\"public\",reason=\"tls_handshake\"} 0",
         "gateway_requests_in_flight 0",
         "gateway_build_info{version=\"1.2.3\"} 1",
     ] {

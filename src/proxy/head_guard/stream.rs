@@ -36,7 +36,7 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 /// How long a connection that was made just before a drain may take to send its first byte. Its client was told that it is
 /// connected, and is about to ask.
-const FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
+pub const FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
 
 pub(super) struct Guarded<S> {
     stream: S,

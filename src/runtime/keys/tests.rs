@@ -16,7 +16,7 @@ use crate::policy::authn::jwt::parse;
 
 const ISSUER: &str = "https://auth.example.com";
 
-fn spec(source: &str, further: &str) -> IssuerSpec {
+pub(crate) fn spec(source: &str, further: &str) -> IssuerSpec {
     let text = format!(
         "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
          [issuers.main]\nissuer = \"{ISSUER}\"\n{source}\nalgorithms = [\"ES256\"]\nrequest_timeout = \"1h\"\n{further}\n\
@@ -30,7 +30,11 @@ fn spec(source: &str, further: &str) -> IssuerSpec {
 }
 
 fn keys_of(spec: IssuerSpec) -> Keys {
-    Keys::new(spec, Metrics::new("test").unwrap().issuer("main"), Clock::start())
+    heir_of(None, spec)
+}
+
+fn heir_of(old: Option<&Keys>, spec: IssuerSpec) -> Keys {
+    Keys::new(spec, Metrics::new("test").unwrap().issuer("main"), Clock::start(), old)
 }
 
 fn keys() -> Keys {
@@ -137,8 +141,7 @@ fn a_reload_that_changes_what_tokens_must_say_keeps_the_keys_and_no_token() {
     assert!(matches!(judge(&old, &token), Judged::Known(Ok(_))));
 
     let url = "jwks_url = \"http://127.0.0.1:9/jwks.json\"";
-    let new = keys_of(spec(url, "required_claims = { sub = \"bob\" }"));
-    new.inherit(&old);
+    let new = heir_of(Some(&old), spec(url, "required_claims = { sub = \"bob\" }"));
     assert!(new.known(&token).is_none());
     assert!(matches!(
         judge(&new, &token),
@@ -146,8 +149,7 @@ fn a_reload_that_changes_what_tokens_must_say_keeps_the_keys_and_no_token() {
     ));
     assert!(new.tried());
 
-    let moved = keys_of(spec("jwks_url = \"http://127.0.0.1:10/jwks.json\"", ""));
-    moved.inherit(&old);
+    let moved = heir_of(Some(&old), spec("jwks_url = \"http://127.0.0.1:10/jwks.json\"", ""));
     assert!(matches!(
         judge(&moved, &token),
         Judged::Fetch(TokenFault::KeysUnavailable)

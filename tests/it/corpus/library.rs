@@ -95,7 +95,7 @@ fn gather(compiled: &Compiled, opened: &Opened<'_, '_>, corpus: &Corpus) -> Evid
             KeySource::None => Some(KeySet::default()),
             KeySource::File(path) if path.ends_with("keys.json") => Some(corpus.keys()),
             KeySource::Url(url) if *url == corpus.jwks_url() => Some(corpus.keys()),
-            KeySource::File(_) | KeySource::Url(_) => None,
+            KeySource::File(_) | KeySource::Url(_) | KeySource::Discovery(_) => None,
         };
         if published.is_none() && !parsed.algorithm().is_symmetric() {
             return Err(TokenFault::KeysUnavailable);

@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
 use super::client::{Client, Request, Response};
+use super::clock::Clock;
 use super::issuer::Issuer;
 use super::upstream::Upstream;
 use super::{eventually, soon};
@@ -71,6 +72,13 @@ impl Setup {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Lets it live by a clock that the test moves.
+    pub fn clock(mut self) -> (Self, Clock) {
+        let (clock, variables) = Clock::in_folder(self.folder.path());
+        self.environment.extend(variables);
+        (self, clock)
     }
 
     /// The whole config.

@@ -4,14 +4,17 @@
 //! Nothing here sleeps for a fixed time: whoever waits, waits for something, up to [`PATIENCE`].
 
 mod client;
+mod clock;
 mod gateway;
 mod issuer;
 mod redis;
+pub mod tls;
 mod upstream;
 
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Request, Response, refused};
+pub use clock::Clock;
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
 pub use redis::Redis;

@@ -1,0 +1,167 @@
+//! Certificates made for a test, and clients that speak TLS as they are told.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use gateway::demo::client::{Request, Response, receive};
+use gateway::demo::wire::Wire;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::soon;
+
+/// Signs certificates that its own clients trust.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, in PEM.
+#[derive(Clone)]
+pub struct Pair {
+    /// The certificate.
+    pub cert: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl Authority {
+    /// One that nobody knows yet.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Its own certificate, in PEM.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for these names.
+    pub fn pair(&self, names: &[&str]) -> Pair {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        Pair {
+            cert: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// A client that trusts it.
+    pub fn client(&self) -> TlsClient {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        TlsClient {
+            roots,
+            version: &rustls::version::TLS13,
+            own: None,
+            protocols: Vec::new(),
+        }
+    }
+}
+
+/// What a client knows and shows.
+#[derive(Clone)]
+pub struct TlsClient {
+    roots: RootCertStore,
+    version: &'static SupportedProtocolVersion,
+    own: Option<Pair>,
+    protocols: Vec<Vec<u8>>,
+}
+
+impl TlsClient {
+    /// Speaks TLS 1.2 only.
+    pub fn tls12(mut self) -> Self {
+        self.version = &rustls::version::TLS12;
+        self
+    }
+
+    /// Shows this certificate when asked for one.
+    pub fn showing(mut self, own: &Pair) -> Self {
+        self.own = Some(own.clone());
+        self
+    }
+
+    /// Offers these protocols (ALPN).
+    pub fn offering(mut self, protocols: &[&str]) -> Self {
+        self.protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// Its config, with a memory of sessions of its own.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[self.version])
+            .unwrap()
+            .with_root_certificates(self.roots.clone());
+        let mut config = match &self.own {
+            None => builder.with_no_client_auth(),
+            Some(own) => builder
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(own.cert.as_bytes()).unwrap()],
+                    PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap(),
+                )
+                .unwrap(),
+        };
+        config.alpn_protocols = self.protocols.clone();
+        config.resumption = Resumption::in_memory_sessions(8);
+        Arc::new(config)
+    }
+
+    /// A connection that asks for this name.
+    pub async fn connect(&self, to: SocketAddr, name: &str) -> io::Result<TlsConnection> {
+        connect(self.config(), to, name).await
+    }
+
+    /// Sends a request on a connection of its own, whose handshake asks for this name.
+    pub async fn send(&self, to: SocketAddr, name: &str, request: &Request) -> Response {
+        let mut connection = self.connect(to, name).await.expect("a handshake");
+        connection.send(name, request).await.expect("an answer")
+    }
+}
+
+/// A connection with this config, which may remember sessions.
+pub async fn connect(config: Arc<ClientConfig>, to: SocketAddr, name: &str) -> io::Result<TlsConnection> {
+    let stream = TcpStream::connect(to).await?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let shaken = TlsConnector::from(config).connect(name, stream);
+    let stream = soon("a handshake, or its refusal", shaken).await?;
+    Ok(TlsConnection(Wire::new(stream)))
+}
+
+/// A connection inside TLS.
+pub struct TlsConnection(pub Wire<TlsStream<TcpStream>>);
+
+impl TlsConnection {
+    /// Sends a request for this host, and reads the whole answer. With TLS 1.3 a client learns only now that its certificate was refused.
+    pub async fn send(&mut self, host: &str, request: &Request) -> io::Result<Response> {
+        self.0.send(&request.bytes(host)).await?;
+        soon("an answer", receive(&mut self.0)).await
+    }
+
+    /// The connection's own side of TLS.
+    pub fn tls(&self) -> &rustls::ClientConnection {
+        self.0.stream().get_ref().1
+    }
+
+    /// The certificate that was shown.
+    pub fn shown(&self) -> CertificateDer<'static> {
+        self.tls().peer_certificates().expect("a handshake")[0]
+            .clone()
+            .into_owned()
+    }
+}
+
+impl Pair {
+    /// The certificate, as it goes over the wire.
+    pub fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()
+    }
+}
