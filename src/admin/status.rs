@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::observe::metrics::CanaryMetrics;
+use crate::policy::canary::Arm;
 use crate::policy::route::Route;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::keys::Keys;
@@ -24,7 +26,7 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
         "requests_in_flight": gateway.metrics.requests_in_flight.get(),
         "routes": snapshot.policy.routes.iter().map(|route| json!({
             "name": &*route.name,
-            "auth": &*route.mode,
+            "auth": auth(&snapshot, route),
             "upstream": upstream_of(&snapshot, route),
         })).collect::<Vec<Value>>(),
         "issuers": snapshot.keys.iter().map(|keys| issuer(keys)).collect::<Vec<Value>>(),
@@ -38,6 +40,43 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
     let mut text = status.to_string().into_bytes();
     text.push(b'\n');
     text
+}
+
+/// The mode in force and why, and how the modes on trial fare.
+fn auth(snapshot: &Snapshot, route: &Route) -> Value {
+    let Some(mode) = snapshot.modes.get(route.index) else {
+        return Value::Null;
+    };
+    let shadow = snapshot.shadows.get(route.index).and_then(Option::as_ref);
+    let canary = snapshot.canaries.get(route.index).and_then(Option::as_ref);
+    let arm = |metrics: &CanaryMetrics, arm: Arm| {
+        let (requests, refused) = metrics.requests(arm);
+        json!({ "requests": requests, "refused": refused })
+    };
+    json!({
+        "configured": mode.configured,
+        "effective": mode.effective,
+        "by": mode.by.name(),
+        "at": mode.at,
+        "shadow": shadow.map(|shadow| {
+            let agreement = shadow.metrics.agreement();
+            json!({
+                "mode": mode.shadow,
+                "same": agreement.same,
+                "would_deny": agreement.would_deny,
+                "would_allow": agreement.would_allow,
+                "other_identity": agreement.other_identity,
+                "hidden_credentials": shadow.metrics.hidden.get(),
+            })
+        }),
+        "canary": mode.canary.as_ref().map(|said| json!({
+            "mode": said,
+            "arms": canary.map(|metrics| json!({
+                "stable": arm(metrics, Arm::Stable),
+                "canary": arm(metrics, Arm::Canary),
+            })),
+        })),
+    })
 }
 
 fn issuer(keys: &Keys) -> Value {

@@ -6,6 +6,7 @@
 mod evidence;
 mod report;
 mod request;
+mod route_choice;
 mod secrecy;
 mod text;
 mod verdict;

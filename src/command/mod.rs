@@ -5,6 +5,7 @@ mod demo;
 mod explain;
 mod health;
 mod key;
+mod mode;
 mod routes;
 mod run;
 mod serving;
@@ -48,6 +49,8 @@ enum Command {
     Explain(explain::Options),
     /// Show the table of routes.
     Routes(routes::Options),
+    /// Set the auth mode of a route, above the config file; list modes, or take them back.
+    Mode(mode::Options),
     /// Make or hash an API key.
     #[command(subcommand)]
     Key(key::Command),
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&config),
         Command::Explain(options) => explain::run(&config, &options),
         Command::Routes(options) => routes::run(&config, &options),
+        Command::Mode(options) => mode::run(&config, &options),
         Command::Key(command) => key::run(&command),
         Command::Health => health::run(&config),
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
+use crate::compile::ModeInForce;
 use crate::config::model::{Action, Route as Written};
 use crate::demo::Paint;
 use crate::policy::authz::Requirement;
@@ -29,7 +30,10 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         Err(code) => return code,
     };
     let both = loaded.config.routes.iter().zip(&compiled.policy.routes);
-    let rows: Vec<Row> = both.map(|(written, route)| Row::of(written, route)).collect();
+    let rows: Vec<Row> = both
+        .zip(&compiled.modes)
+        .map(|((written, route), mode)| Row::of(written, route, mode))
+        .collect();
     if !options.json {
         print!("{}", table(&rows, Paint::for_stdout()));
         return ExitCode::SUCCESS;
@@ -64,8 +68,12 @@ struct Row {
 #[derive(Debug, Serialize)]
 struct Auth {
     configured: String,
-    /// What is in force: with `server.use_jwt_auth` off, another.
+    /// What is in force: another after `gateway mode`, by a variable, or with `server.use_jwt_auth` off.
     effective: String,
+    /// Who had the last word: file, overrides, shared, environment or use_jwt_auth.
+    by: &'static str,
+    /// Where that is written.
+    at: String,
     shadow: Option<String>,
     canary: Option<String>,
 }
@@ -86,7 +94,7 @@ struct LimitRow {
 }
 
 impl Row {
-    fn of(written: &Written, route: &Route) -> Self {
+    fn of(written: &Written, route: &Route, mode: &ModeInForce) -> Self {
         Self {
             name: written.name.clone(),
             listeners: written.listeners.clone(),
@@ -99,13 +107,12 @@ impl Row {
                 Action::Redirect { to, status } => format!("redirect {status} {to}"),
             },
             auth: Auth {
-                configured: written.auth.to_string(),
-                effective: route.mode.to_string(),
-                shadow: written.shadow.as_ref().map(ToString::to_string),
-                canary: written
-                    .canary
-                    .as_ref()
-                    .map(|canary| format!("{}% {}", canary.percent, canary.auth)),
+                configured: mode.configured.clone(),
+                effective: mode.effective.clone(),
+                by: mode.by.name(),
+                at: mode.at.clone(),
+                shadow: mode.shadow.clone(),
+                canary: mode.canary.clone(),
             },
             require: route.requirements.iter().map(required).collect(),
             limits: route
@@ -128,8 +135,9 @@ impl Row {
         };
         let none = |text: String| if text.is_empty() { "-".to_owned() } else { text };
         let mut auth = self.auth.configured.clone();
+        let now = format!("{} (by {})", self.auth.effective, self.auth.at);
         for (what, mode) in [
-            ("now", Some(&self.auth.effective).filter(|mode| **mode != auth)),
+            ("now", Some(&now).filter(|_| self.auth.effective != auth)),
             ("shadow", self.auth.shadow.as_ref()),
             ("canary", self.auth.canary.as_ref()),
         ] {

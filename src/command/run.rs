@@ -16,6 +16,7 @@ use crate::observe::metrics::Metrics;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::log::Log;
 use crate::runtime::reload::Watch;
+use crate::runtime::shared_modes;
 
 use super::serving::{Leaving, Serving};
 use super::sockets::Inherited;
@@ -76,6 +77,7 @@ async fn serve(gateway: Gateway, watch: Watch, takes_over: bool) -> io::Result<(
     let offer = enter_service(&serving.gateway, takeover, &door).await;
     let asked = Arc::new(Notify::new());
     tokio::spawn(watch.run(serving.gateway.clone(), asked.clone()));
+    tokio::spawn(shared_modes::keep(serving.gateway.clone()));
     let leaving = {
         let taken = async {
             match &offer {

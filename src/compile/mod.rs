@@ -3,6 +3,7 @@
 //! Names are resolved here, once: a request meets places in lists, ready header values and digests. All mistakes are collected.
 
 mod identity;
+mod in_force;
 mod issuers;
 mod limits;
 mod routes;
@@ -27,6 +28,7 @@ use crate::policy::limit::{By, Measure, Unit};
 use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
+pub use in_force::{DecidedBy, ModeInForce};
 pub use routes::Names;
 pub use store::{Servers, StoreSpec};
 pub use tls::ServerTls;
@@ -46,6 +48,8 @@ pub struct Compiled {
     pub tls: Vec<Option<ServerTls>>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
+    /// By route: the mode in force, and why.
+    pub modes: Vec<ModeInForce>,
 }
 
 /// An issuer, and where its keys come from. Equal specs keep their keys and verified tokens across a reload.
@@ -141,6 +145,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     let api_keys = identity::api_keys(&shared, problems);
     let internal = identity::internal(&shared, problems);
     let (routes, places) = routes::routes(config, &names, &limits, problems);
+    let modes = ModeInForce::of_all(config, problems.sources(), &routes);
     let places_of_credentials = credential_places(config);
     let headers = header_rules(&shared, &places_of_credentials);
     let listeners = config.listeners.iter().map(|listener| {
@@ -179,6 +184,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
             .map(|listener| tls::of_listener(listener, problems)))
         .collect(),
         store: store::store(config.redis.as_ref(), problems),
+        modes,
     };
     (problems.count() == before).then_some(compiled)
 }

@@ -2,6 +2,7 @@
 
 mod action;
 mod headers;
+mod modes;
 mod requirement;
 
 use std::collections::{BTreeMap, HashMap};
@@ -157,8 +158,12 @@ impl Compiling<'_, '_> {
 
     fn route(&mut self, index: usize, limits: &BTreeMap<String, Arc<Limit>>) -> Route {
         let written = self.written;
-        let chain = self.chain();
-        let issuers = self.issuers(&chain);
+        let modes = self.modes();
+        let issuers = if modes.take_tokens() {
+            self.issuers()
+        } else {
+            Vec::new()
+        };
         let (address_limits, caller_limits) = self.limits(limits);
         let mut requirements = vec![(Methods::default(), self.requirement("require", &written.require))];
         for (place, rule) in written.rules.iter().enumerate() {
@@ -166,7 +171,7 @@ impl Compiling<'_, '_> {
             requirements.push((methods(&rule.methods), requirement));
         }
         requirements.retain(|(_, requirement)| !requirement.is_empty());
-        if chain == [AuthMethod::None] && !requirements.is_empty() {
+        if modes.auth.chain == [AuthMethod::None] && !requirements.is_empty() {
             self.problem(
                 "require",
                 "can never hold where `auth` is \"none\"; choose a mode that proves who is calling",
@@ -177,9 +182,10 @@ impl Compiling<'_, '_> {
             index,
             key: key_of(written.name.as_bytes()),
             allowed_from: Networks::new(written.allowed_from.clone()),
-            mode: Arc::from(mode_name(&chain)),
+            auth: modes.auth,
+            shadow: modes.shadow,
+            canary: modes.canary,
             token_sources: self.token_sources(&issuers),
-            chain,
             issuers,
             requirements,
             address_limits,
@@ -193,39 +199,8 @@ impl Compiling<'_, '_> {
         }
     }
 
-    /// The chain in force; every method in it has what it needs, or the config is refused (hardening r18).
-    fn chain(&mut self) -> Vec<AuthMethod> {
-        let mut chain = Vec::new();
-        for method in &self.written.auth.chain {
-            let method = match method {
-                model::AuthMethod::Jwt if !self.config.server.use_jwt_auth => AuthMethod::Internal,
-                model::AuthMethod::Jwt => AuthMethod::Jwt,
-                model::AuthMethod::ApiKey => AuthMethod::ApiKey,
-                model::AuthMethod::Internal => AuthMethod::Internal,
-                model::AuthMethod::None => AuthMethod::None,
-            };
-            if !chain.contains(&method) {
-                chain.push(method);
-            }
-        }
-        for method in &chain {
-            let missing = match method {
-                AuthMethod::Jwt if self.config.issuers.is_empty() => "[issuers.NAME]",
-                AuthMethod::ApiKey if self.config.api_keys.is_none() => "[api_keys]",
-                AuthMethod::Internal if self.config.internal.is_none() => "[internal]",
-                AuthMethod::Jwt | AuthMethod::ApiKey | AuthMethod::Internal | AuthMethod::None => continue,
-            };
-            let name = method.name();
-            self.problem("auth", format!("uses `{name}`, which needs a section {missing}"));
-        }
-        chain
-    }
-
-    fn issuers(&mut self, chain: &[AuthMethod]) -> Vec<usize> {
+    fn issuers(&mut self) -> Vec<usize> {
         let written = self.written;
-        if !chain.contains(&AuthMethod::Jwt) {
-            return Vec::new();
-        }
         if written.issuers.is_empty() {
             return (0..self.names.issuers.len()).collect();
         }
@@ -291,16 +266,6 @@ impl Compiling<'_, '_> {
         }
         found.into_iter().partition(|limit| limit.is_by_address())
     }
-}
-
-/// The name of a chain: a mode's where there is one.
-#[must_use]
-fn mode_name(chain: &[AuthMethod]) -> String {
-    if chain == [AuthMethod::Jwt, AuthMethod::ApiKey, AuthMethod::Internal] {
-        return "hybrid".to_owned();
-    }
-    let names: Vec<&str> = chain.iter().map(|method| method.name()).collect();
-    names.join(",")
 }
 
 fn methods(names: &[String]) -> Methods {

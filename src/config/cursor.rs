@@ -173,6 +173,11 @@ impl<'r, 'e> Cursor<'r, 'e> {
         self.table.contains_key(key) || self.is_set(self.variable_of(key))
     }
 
+    /// Whether a variable of its own sets the key.
+    pub(super) fn is_set_by_variable(&self, key: &str) -> bool {
+        self.is_set(self.variable_of(key))
+    }
+
     /// What the files alone say, with references left alone and nothing reported. To be asked before it is taken.
     pub(super) fn in_files<T>(&self, key: &str, convert: impl Fn(&Value) -> Result<T, Wrong>) -> Option<T> {
         let node = self.table.get(key).or(self.inherited.table.get(key))?;

@@ -11,9 +11,19 @@ use super::error::{Problems, Source, nearest};
 /// What an override's name begins with.
 const PREFIX: &str = "GATEWAY__";
 
-/// Environment variables. One whose name or value is not Unicode counts as not set.
+/// What surrounds a config: environment variables, and modes of routes that come from elsewhere than its files. A variable whose
+/// name or value is not Unicode counts as not set.
 #[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    /// In place of the overrides file.
+    pub(super) overrides: Option<String>,
+    /// What gateways share.
+    pub(super) shared: Modes,
+}
+
+/// Modes by route, each a mode's name or methods joined by commas.
+pub type Modes = BTreeMap<String, String>;
 
 impl Environment {
     /// Those of this process.
@@ -27,7 +37,23 @@ impl Environment {
     /// The value of a variable.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// With this text in place of the overrides file.
+    #[must_use]
+    pub fn with_overrides(self, text: String) -> Self {
+        Self {
+            overrides: Some(text),
+            ..self
+        }
+    }
+
+    /// With modes that gateways share: above the overrides file, below the variables. One that does not fit is ignored, for the
+    /// files of one gateway may have moved on; `Loaded::ignored_modes` tells.
+    #[must_use]
+    pub fn with_shared(self, shared: Modes) -> Self {
+        Self { shared, ..self }
     }
 }
 
@@ -70,7 +96,7 @@ impl<'e> Variables<'e> {
 
     /// Notes every override that fitted no key. Values are never shown.
     pub(super) fn report_unused(&self, problems: &mut Problems) {
-        let overrides = self.environment.0.keys();
+        let overrides = self.environment.variables.keys();
         for name in overrides.filter(|name| name.starts_with(PREFIX) && !self.used.contains(*name)) {
             let meant = match nearest(name, self.known.iter().map(String::as_str)) {
                 Some(known) => format!("; did you mean {known}?"),
@@ -99,12 +125,11 @@ pub(super) fn variable_name(parent: &str, key: &str) -> String {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Self(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        )
+        let pairs = pairs.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Self {
+            variables: pairs.collect(),
+            ..Self::default()
+        }
     }
 }
 
@@ -117,6 +142,6 @@ impl<N: Into<String>, V: Into<String>, const COUNT: usize> From<[(N, V); COUNT]>
 impl fmt::Debug for Environment {
     /// Names only: values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.variables.keys()).finish()
     }
 }

@@ -28,6 +28,8 @@ pub enum Source {
     Written(Location),
     /// Written there, in the overrides file.
     Override(Location),
+    /// A mode that gateways share.
+    Shared,
     /// Set by this environment variable.
     Variable(String),
 }
@@ -112,6 +114,12 @@ impl Problems {
     }
 
     /// Where the keys read so far came from.
+    #[must_use]
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// The same, to be added to.
     pub(super) fn sources_mut(&mut self) -> &mut Sources {
         &mut self.sources
     }
@@ -160,7 +168,7 @@ impl ConfigError {
     pub fn location(&self) -> Option<&Location> {
         match &self.source {
             Source::Written(location) | Source::Override(location) => Some(location),
-            Source::File(_) | Source::Variable(_) => None,
+            Source::File(_) | Source::Shared | Source::Variable(_) => None,
         }
     }
 }
@@ -183,6 +191,7 @@ impl fmt::Display for Source {
         match self {
             Self::File(file) => write!(f, "{}", file.display()),
             Self::Written(location) | Self::Override(location) => location.fmt(f),
+            Self::Shared => f.write_str("the shared store"),
             Self::Variable(name) => f.write_str(name),
         }
     }

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use environment::Environment;
+pub use environment::{Environment, Modes};
 pub use error::{ConfigError, ConfigErrors, Location, Problems, Source, Sources, nearest};
 
 use cursor::Cursor;
@@ -43,6 +43,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Folders in which a new file may be an include.
     pub folders: Vec<PathBuf>,
+    /// Shared modes that do not fit this config, by route, and why.
+    pub ignored_modes: Vec<(String, String)>,
 }
 
 /// Reads a config from its file, with its includes, its overrides file and the environment.
@@ -93,7 +95,10 @@ fn reader_of<'e>(path: &Path, environment: &'e Environment) -> Reader<'e> {
         files: Vec::new(),
         folders: Vec::new(),
         is_file: false,
+        overrides_text: environment.overrides.clone(),
         overrides: BTreeMap::new(),
+        shared: environment.shared.clone(),
+        ignored: Vec::new(),
     }
 }
 
@@ -116,6 +121,7 @@ fn read_all<T>(
         config,
         files: reader.files,
         folders: reader.folders,
+        ignored_modes: reader.ignored,
     };
     Ok((loaded, made))
 }

@@ -19,7 +19,8 @@ pub(super) fn read(reader: &mut Reader<'_>, path: &Path) {
     }
     reader.files.push(path.to_owned());
     let file: Arc<Path> = Arc::from(path);
-    let text = match std::fs::read_to_string(path) {
+    let text = reader.overrides_text.take();
+    let text = match text.map_or_else(|| std::fs::read_to_string(path), Ok) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return,
         Err(error) => {
@@ -51,6 +52,9 @@ pub(super) fn report_strangers(reader: &mut Reader<'_>, routes: &[Route]) {
             format!("there is no route {name:?}; have: {}", names.join(", ")),
         );
     }
+    let strangers = std::mem::take(&mut reader.shared).into_keys();
+    let why = "there is no such route".to_owned();
+    reader.ignored.extend(strangers.map(|name| (name, why.clone())));
 }
 
 fn read_route(reader: &mut Reader<'_>, route: &str, node: Node) {

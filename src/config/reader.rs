@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::document::{Node, Value};
-use super::environment::Variables;
+use super::environment::{Modes, Variables};
 use super::error::{Problems, Source};
 use super::reference;
 use super::value::Wrong;
@@ -23,8 +23,14 @@ pub(super) struct Reader<'e> {
     pub(super) folders: Vec<PathBuf>,
     /// Whether the config is a file, and may have an overrides file beside it.
     pub(super) is_file: bool,
+    /// The text of the overrides file, where it is not to be read.
+    pub(super) overrides_text: Option<String>,
     /// Modes of the overrides file, by route.
     pub(super) overrides: BTreeMap<String, Node>,
+    /// Modes that gateways share, by route.
+    pub(super) shared: Modes,
+    /// Those of them that do not fit, and why.
+    pub(super) ignored: Vec<(String, String)>,
 }
 
 /// A value on its way from a table to the config.

@@ -58,6 +58,10 @@ pub struct AccessLine<'a> {
     pub detail: Option<&'a str>,
     /// The arm of a canary.
     pub arm: Option<&'a str>,
+    /// What the route's shadow would have changed.
+    pub shadow: Option<&'a str>,
+    /// The `error` by which the shadow would refuse.
+    pub shadow_reason: Option<&'a str>,
     /// The user that the upstream was told.
     pub user_id: Option<&'a str>,
     /// Whom an internal caller acted for.
@@ -118,7 +122,9 @@ impl AccessLine<'_> {
         line.optional_word("decision", self.decision.map(Decision::name));
         line.optional_word("reason", self.reason);
         line.optional("detail", self.detail);
-        line.optional("arm", self.arm);
+        line.optional_word("arm", self.arm);
+        line.optional_word("shadow", self.shadow);
+        line.optional_word("shadow_reason", self.shadow_reason);
         line.optional("user_id", self.user_id);
         line.optional("acting_for", self.acting_for);
         line.optional("client_id", self.client_id);

@@ -12,13 +12,16 @@ use self::families::Families;
 pub use self::listener::{ListenerMetrics, Refused};
 pub use self::outcomes::Outcomes;
 pub use self::route::RouteMetrics;
+pub use self::trial::{Agreement, CanaryMetrics, ShadowMetrics};
 use super::Decision;
 use crate::policy::denial::Code;
+use crate::policy::identity::AuthMethod;
 
 mod families;
 mod listener;
 mod outcomes;
 mod route;
+mod trial;
 
 /// The `route` of requests that have none.
 pub const NO_ROUTE: &str = "-";
@@ -193,6 +196,18 @@ impl Metrics {
     #[must_use]
     pub fn llm_route(&self, name: &str, methods: &[Method]) -> RouteMetrics {
         self.route(name, methods).with_tokens(&self.families)
+    }
+
+    /// The handles of a route's shadow, whose chain judges beside the enforced one.
+    #[must_use]
+    pub fn shadow(&self, route: &str, enforced: &[AuthMethod], shadow: &[AuthMethod]) -> ShadowMetrics {
+        ShadowMetrics::new(&self.families, route, enforced, shadow)
+    }
+
+    /// The handles of a route's canary.
+    #[must_use]
+    pub fn canary(&self, route: &str) -> CanaryMetrics {
+        CanaryMetrics::new(&self.families, route)
     }
 
     /// An upstream's handles. New endpoints begin as up, others stay what they are.

@@ -62,6 +62,15 @@ pub struct Presented<'r> {
     pub credential: Credential<'r>,
 }
 
+/// What a request holds of credentials that belong to one caller alone, wherever a mode would look; nothing of it is judged.
+#[derive(Clone)]
+pub struct Claimant<'r> {
+    /// A token.
+    pub token: Option<&'r str>,
+    /// An API key.
+    pub api_key: Option<Cow<'r, [u8]>>,
+}
+
 /// The credential itself, unjudged.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential<'r> {
@@ -141,6 +150,17 @@ impl CredentialPlaces {
             method: AuthMethod::None,
             credential: Credential::Absent,
         })
+    }
+}
+
+impl CredentialPlaces {
+    /// Whom a request comes from by its own account, whatever the mode. What is ambiguous says nothing.
+    #[must_use]
+    pub fn claimant<'r>(&self, token_sources: &[TokenSource], headers: &'r HeaderMap) -> Claimant<'r> {
+        Claimant {
+            token: token(token_sources, Some(&self.api_keys), headers).ok().flatten(),
+            api_key: api_key(&self.api_keys, headers).ok().flatten(),
+        }
     }
 }
 

@@ -5,11 +5,14 @@
 use std::sync::Arc;
 
 use super::Policy;
-use super::credential::{Credential, Presented};
+use super::canary::Arm;
+use super::credential::Presented;
 use super::denial::{Challenge, Code, Denial, Tells};
 use super::facts::Facts;
-use super::identity::{AuthMethod, Identity};
+use super::identity::AuthMethod;
 use super::limit::{Answer, Ask, Meter};
+use super::mode::Mode;
+use super::opinion::opine;
 use super::path::PathFault;
 use super::pattern::Pattern;
 use super::route::Route;
@@ -27,7 +30,11 @@ use limits::{Held, asks};
 pub struct Case<'p, 'r> {
     /// The route.
     pub route: &'p Route,
-    /// Its pattern that matched.
+    /// The mode that judges.
+    pub mode: &'p Mode,
+    /// The side of the route's canary, if it has one.
+    pub arm: Option<Arm>,
+    /// The route's pattern that matched.
     pub pattern: &'p Pattern,
     /// What was presented.
     pub presented: Presented<'r>,
@@ -35,7 +42,7 @@ pub struct Case<'p, 'r> {
 }
 
 /// What the judge cannot know by itself, gathered before it decides.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Evidence {
     /// Nothing was needed.
     None,
@@ -74,10 +81,16 @@ pub fn open<'p, 'r>(
         .routes
         .get(found.route)
         .ok_or(Denial::plain(Code::NoRoute, "no_route"))?;
+    let arm = route
+        .canary
+        .as_ref()
+        .map(|canary| canary.arm(&policy.places, &route.token_sources, facts));
+    let mode = route.mode_on(arm);
     let on_route = |denial| {
         Box::new(Refused {
             denial,
             route: Some(route),
+            arm,
             allowances: Allowances::new(),
         })
     };
@@ -86,13 +99,15 @@ pub fn open<'p, 'r>(
     }
     let presented = policy
         .places
-        .presented(&route.chain, &route.token_sources, facts.headers)
+        .presented(&mode.chain, &route.token_sources, facts.headers)
         .map_err(on_route)?;
     if !route.allowed_from.is_empty() && !route.allowed_from.contain(facts.origin.client) {
         return Err(on_route(Denial::plain(Code::AddressNotAllowed, "address_not_allowed")));
     }
     let mut case = Case {
         route,
+        mode,
+        arm,
         pattern: &found.pattern,
         presented,
         held: Held::default(),
@@ -105,6 +120,7 @@ pub fn open<'p, 'r>(
         Err(denial) => Err(Box::new(Refused {
             denial,
             route: Some(route),
+            arm,
             allowances: case.held.allowances,
         })),
     }
@@ -117,6 +133,8 @@ pub struct Refused<'a> {
     pub denial: Denial,
     /// The route, if one was found.
     pub route: Option<&'a Route>,
+    /// The side of its canary.
+    pub arm: Option<Arm>,
     /// What is left of its limits.
     pub allowances: Allowances<'a>,
 }
@@ -126,6 +144,7 @@ impl From<Denial> for Box<Refused<'_>> {
         Box::new(Refused {
             denial,
             route: None,
+            arm: None,
             allowances: Allowances::new(),
         })
     }
@@ -140,9 +159,13 @@ pub fn decide<'p>(
     meter: &impl Meter,
 ) -> Undecided<'p> {
     let mut verdict = Verdict {
+        route: &case.route.name,
         method: case.presented.method,
+        arm: case.arm,
+        mode: case.mode,
         identity: None,
         permitted: None,
+        unfit: None,
         allowances: Allowances::new(),
         effect: Effect::Denial(Denial::plain(Code::Unauthorized, "undecided")),
     };
@@ -163,15 +186,16 @@ fn judge<'p>(
     meter: &impl Meter,
     verdict: &mut Verdict<'p>,
 ) -> Result<(), Denial> {
+    let opinion = opine(policy, facts, case, evidence);
+    verdict.identity = opinion.identity;
+    verdict.permitted = opinion.permitted;
+    if let Some(denial) = opinion.denial {
+        verdict.unfit = Some(denial.code);
+        // A wrong credential is counted; one too many is not worth an answer.
+        let denial = policy.count_failure(facts, opinion.method, denial, meter);
+        return Err(challenge(case.mode, denial));
+    }
     let route = case.route;
-    // 401 or 503: who it is comes before what it may do.
-    verdict.identity = authenticate(policy, facts, case, evidence)
-        .map_err(|denial| policy.count_failure(facts, case.presented.method, denial, meter))
-        .map_err(|denial| challenge(route, denial))?;
-    // 403: only a proven caller is told that it lacks something.
-    let authorised = authorise(facts, case, evidence, verdict.identity.as_deref());
-    verdict.permitted = Some(authorised.is_ok());
-    authorised?;
     // 413 before the limits: a refused request charges none of them.
     refuse_long_body(route, facts)?;
     // 429 last, and all or none.
@@ -224,61 +248,11 @@ impl<'p> Undecided<'p> {
     }
 }
 
-fn authenticate(
-    policy: &Policy,
-    facts: &Facts<'_>,
-    case: &Case<'_, '_>,
-    evidence: &Evidence,
-) -> Result<Option<Arc<Identity>>, Denial> {
-    let now_s = facts.now.unix_s;
-    match &case.presented.credential {
-        Credential::Anonymous => Ok(None),
-        Credential::Absent => Err(Denial::plain(Code::Unauthorized, "no_credential")),
-        Credential::Token(_) => {
-            let token = match evidence {
-                Evidence::Token(Ok(token)) => token.judge_time(now_s).map(|()| token),
-                Evidence::Token(Err(fault)) => Err(*fault),
-                Evidence::NotAsked(denial) => return Err(denial.clone()),
-                // No evidence: nobody can say (fail closed).
-                Evidence::None => Err(TokenFault::KeysUnavailable),
-            };
-            token.map(|token| Some(token.identity.clone())).map_err(token_denial)
-        }
-        Credential::ApiKey(key) => policy.api_keys.judge(key, now_s).map(Some),
-        Credential::Internal(secret) => match &policy.internal {
-            Some(callers) => callers.judge(secret, &facts.origin, facts.headers).map(Some),
-            None => Err(Denial::plain(Code::InvalidInternalAuth, "internal_not_configured")),
-        },
-    }
-}
-
-fn token_denial(fault: TokenFault) -> Denial {
-    let code = match fault {
-        TokenFault::Expired => Code::TokenExpired,
-        TokenFault::KeysUnavailable => Code::AuthUnavailable,
-        TokenFault::Malformed
-        | TokenFault::AlgorithmNotAllowed
-        | TokenFault::UnsupportedHeader
-        | TokenFault::UnknownIssuer
-        | TokenFault::UnknownKey
-        | TokenFault::BadSignature
-        | TokenFault::BadExpiry
-        | TokenFault::BadTime
-        | TokenFault::WrongAudience
-        | TokenFault::ClaimMismatch
-        | TokenFault::BadClaim
-        | TokenFault::BadUser
-        | TokenFault::LivesTooLong
-        | TokenFault::NotYetValid => Code::InvalidToken,
-    };
-    Denial::plain(code, fault.name())
-}
-
 /// RFC 9110 §11.6.1: a 401 says what would be accepted.
-fn challenge(route: &Route, mut denial: Denial) -> Denial {
+fn challenge(mode: &Mode, mut denial: Denial) -> Denial {
     let said = match denial.code {
         Code::InvalidToken | Code::TokenExpired => Challenge::InvalidToken(denial.code.description()),
-        Code::Unauthorized | Code::InvalidApiKey | Code::InvalidInternalAuth if route.takes_tokens() => {
+        Code::Unauthorized | Code::InvalidApiKey | Code::InvalidInternalAuth if mode.takes_tokens() => {
             Challenge::Bearer
         }
         Code::Unauthorized | Code::InvalidApiKey | Code::InvalidInternalAuth => Challenge::ApiKey,
@@ -286,28 +260,6 @@ fn challenge(route: &Route, mut denial: Denial) -> Denial {
     };
     denial.tells = Tells::Challenge(said);
     denial
-}
-
-fn authorise(
-    facts: &Facts<'_>,
-    case: &Case<'_, '_>,
-    evidence: &Evidence,
-    identity: Option<&Identity>,
-) -> Result<(), Denial> {
-    let token = match (evidence, identity) {
-        (Evidence::Token(Ok(token)), Some(identity)) if identity.method == AuthMethod::Jwt => Some(&**token),
-        _ => None,
-    };
-    let segment = |name: &str| case.pattern.value(&facts.path, name);
-    let asked = case
-        .route
-        .requirements
-        .iter()
-        .filter(|(methods, _)| methods.contain(facts.method));
-    for (_, requirement) in asked {
-        requirement.judge(identity, token, segment)?;
-    }
-    Ok(())
 }
 
 fn refuse_long_body(route: &Route, facts: &Facts<'_>) -> Result<(), Denial> {
@@ -322,6 +274,34 @@ fn refuse_long_body(route: &Route, facts: &Facts<'_>) -> Result<(), Denial> {
         return Err(Denial::plain(Code::BodyTooLarge, "content_length"));
     }
     Ok(())
+}
+
+impl<'p, 'r> Case<'p, 'r> {
+    /// What the request presents to another chain of methods.
+    ///
+    /// # Errors
+    /// 400 when that is ambiguous.
+    pub fn presented_to(
+        &self,
+        policy: &Policy,
+        facts: &Facts<'r>,
+        chain: &[AuthMethod],
+    ) -> Result<Presented<'r>, Denial> {
+        policy.places.presented(chain, &self.route.token_sources, facts.headers)
+    }
+
+    /// The case as the shadow's mode sees it, with what it was presented. It charges nothing.
+    #[must_use]
+    pub fn of_shadow(&self, mode: &'p Mode, presented: Presented<'r>) -> Self {
+        Self {
+            route: self.route,
+            mode,
+            arm: None,
+            pattern: self.pattern,
+            presented,
+            held: Held::default(),
+        }
+    }
 }
 
 impl<'p> Case<'p, '_> {

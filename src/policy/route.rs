@@ -8,12 +8,14 @@ use http::Method;
 use super::action::Action;
 use super::address::Networks;
 use super::authz::Requirement;
+use super::canary::{Arm, Canary};
 use super::credential::TokenSource;
 use super::denial::{Code, Denial, Tells};
 use super::facts::Facts;
 use super::headers::RouteHeaders;
 use super::identity::AuthMethod;
 use super::limit::Limit;
+use super::mode::Mode;
 use super::path::RequestPath;
 use super::pattern::{Pattern, Segment};
 
@@ -28,11 +30,13 @@ pub struct Route {
     pub key: u128,
     /// Client networks; empty: any.
     pub allowed_from: Networks,
-    /// The chain's name: `hybrid`, or the methods joined by commas.
-    pub mode: Arc<str>,
-    /// Methods of authentication in their order.
-    pub chain: Vec<AuthMethod>,
-    /// Where its tokens are.
+    /// The mode in force.
+    pub auth: Mode,
+    /// Also judged, never enforced.
+    pub shadow: Option<Mode>,
+    /// In force instead, for a share of the callers.
+    pub canary: Option<Canary>,
+    /// Where its tokens are, whichever mode takes them.
     pub token_sources: Vec<TokenSource>,
     /// Issuers (by place) whose tokens it takes.
     pub issuers: Vec<usize>,
@@ -57,10 +61,20 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether it takes tokens: then its 401 is a Bearer challenge.
+    /// Every method that can decide, on either arm.
     #[must_use]
-    pub fn takes_tokens(&self) -> bool {
-        self.chain.contains(&AuthMethod::Jwt)
+    pub fn enforced_methods(&self) -> Vec<AuthMethod> {
+        let canary = self.canary.iter().flat_map(|canary| &canary.mode.chain);
+        self.auth.chain.iter().chain(canary).copied().collect()
+    }
+
+    /// The mode in force on an arm; `None`: there is no canary.
+    #[must_use]
+    pub fn mode_on(&self, arm: Option<Arm>) -> &Mode {
+        match (arm, &self.canary) {
+            (Some(Arm::Canary), Some(canary)) => &canary.mode,
+            (Some(Arm::Canary | Arm::Stable) | None, _) => &self.auth,
+        }
     }
 }
 

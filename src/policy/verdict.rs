@@ -4,20 +4,30 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::denial::Denial;
+use super::canary::Arm;
+use super::denial::{Code, Denial};
 use super::identity::{AuthMethod, Identity};
 use super::limit::{Charge, Left, Limit, Plan};
+use super::mode::Mode;
 use super::route::Route;
 
 /// What was decided about a request, and why.
 #[derive(Debug)]
 pub struct Verdict<'a> {
+    /// The route's name.
+    pub route: &'a str,
     /// The method that decided.
     pub method: AuthMethod,
+    /// The mode that judged.
+    pub mode: &'a Mode,
+    /// The side of the route's canary, if it has one.
+    pub arm: Option<Arm>,
     /// Who it is, as far as it was proven: also of a caller that was then refused.
     pub identity: Option<Arc<Identity>>,
     /// Whether the route's requirement was judged, and held.
     pub permitted: Option<bool>,
+    /// Why the mode itself refused, before failures, bodies and limits were counted; `None`: it did not.
+    pub unfit: Option<Code>,
     /// What is left of each limit that counted the request; of a refused one, the limits that refused it.
     pub allowances: Allowances<'a>,
     /// What happens now.

@@ -11,8 +11,8 @@ use crate::policy::facts::Facts;
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge::{self, Refused};
 use crate::policy::verdict::{Effect, Verdict};
-use crate::runtime::evidence;
 use crate::runtime::snapshot::Snapshot;
+use crate::runtime::{evidence, shadow};
 
 use super::connection::Client;
 use super::forward::{self, Outgoing};
@@ -55,7 +55,9 @@ async fn judge_and_answer(
                 denial,
                 route,
                 allowances,
+                arm,
             } = *refused;
+            record.arm = arm;
             return respond::denial(record, denial, &Carried { route, allowances });
         }
     };
@@ -68,10 +70,14 @@ async fn judge_and_answer(
         // Limits count by the time of the decision, and evidence may have taken its time.
         facts.now.monotonic_ns = client.worker.gateway.clock.monotonic_ns();
     }
+    let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
     let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
     record.hold(&verdict.allowances);
     record.judged(route, &verdict);
+    if let Some(shadowed) = shadowed {
+        record.shadowed(route, &facts, &verdict, &shadowed);
+    }
     let Verdict { allowances, effect, .. } = verdict;
     let carried = Carried {
         route: Some(route),

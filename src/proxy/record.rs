@@ -8,14 +8,17 @@ use hyper::body::Incoming;
 
 use crate::observe::Decision;
 use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
+use crate::policy::canary::Arm;
 use crate::policy::denial::{Code, Denial, Tells};
-use crate::policy::facts::Now;
+use crate::policy::facts::{Facts, Now};
 use crate::policy::identity::{AuthMethod, Identity};
 use crate::policy::request_id;
 use crate::policy::route::Route;
+use crate::policy::shadow::Shadowed;
 use crate::policy::usage::{Tokens, UsageReader};
 use crate::policy::verdict::{Allowances, Effect, Verdict};
 use crate::runtime::request_body::Progress;
+use crate::runtime::shadow::Compared;
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Upstream;
 
@@ -63,6 +66,9 @@ pub struct Record {
     user_agent: Option<HeaderValue>,
     status: StatusCode,
     route: Option<usize>,
+    /// The side of the route's canary, if it has one.
+    pub arm: Option<Arm>,
+    shadow: Option<Compared>,
     auth_method: AuthMethod,
     decision: Decision,
     refused: Option<Code>,
@@ -130,6 +136,8 @@ impl Record {
                 .flatten(),
             status: client_closed_request(),
             route: None,
+            arm: None,
+            shadow: None,
             auth_method: AuthMethod::None,
             decision: Decision::Deny,
             refused: None,
@@ -159,6 +167,7 @@ impl Record {
     /// The judge has spoken.
     pub fn judged(&mut self, route: &Route, verdict: &Verdict<'_>) {
         self.route = Some(route.index);
+        self.arm = verdict.arm;
         self.auth_method = verdict.method;
         self.identity.clone_from(&verdict.identity);
         self.permitted = verdict.permitted;
@@ -168,6 +177,13 @@ impl Record {
             Effect::Permit(_) => Decision::Allow,
             Effect::Denial(_) => Decision::Deny,
         };
+    }
+
+    /// The route's shadow has spoken too.
+    pub fn shadowed(&mut self, route: &Route, facts: &Facts<'_>, verdict: &Verdict<'_>, shadowed: &Shadowed) {
+        let shadow = self.snapshot.shadows.get(route.index).and_then(Option::as_ref);
+        let request_id = self.request_id.to_str().unwrap_or_default();
+        self.shadow = shadow.map(|shadow| shadow.compare(facts, request_id, verdict, shadowed));
     }
 
     /// The request is refused.

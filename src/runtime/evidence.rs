@@ -21,6 +21,33 @@ pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, c
     }
 }
 
+/// What is known of the case here and now: nobody is asked, nothing is counted.
+#[must_use]
+pub fn at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
+    let token = match case.presented.credential {
+        Credential::Token(token) => token,
+        Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous | Credential::Absent => {
+            return Evidence::None;
+        }
+    };
+    let mut issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
+    if let Some(known) = issuers.find_map(|keys| keys.known(token)) {
+        return Evidence::Token(Ok(known));
+    }
+    if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
+        return Evidence::NotAsked(denial);
+    }
+    let verified = jwt::parse(token).and_then(|parsed| {
+        let issuer = snapshot.policy.issuer_of(case.route, parsed.issuer());
+        let keys = issuer.and_then(|place| snapshot.keys.get(place));
+        match keys.ok_or(TokenFault::UnknownIssuer)?.judge(token, &parsed) {
+            Judged::Known(outcome) => outcome,
+            Judged::Fetch(fault) => Err(fault),
+        }
+    });
+    Evidence::Token(verified)
+}
+
 async fn of_token(
     metrics: &Metrics,
     snapshot: &Snapshot,

@@ -15,6 +15,7 @@ use crate::observe::metrics::{Configured, Metrics};
 use super::clock::Clock;
 use super::log::Log;
 use super::refresh::refresh;
+use super::shared_modes::SharedModes;
 use super::snapshot::Snapshot;
 
 /// The running gateway.
@@ -34,6 +35,8 @@ pub struct Gateway {
     was_ready: AtomicBool,
     started_ns: u64,
     reload: ArcSwap<Reload>,
+    /// Modes from the store.
+    pub shared_modes: SharedModes,
 }
 
 /// How long `/readyz` waits for the first fetch of each issuer's keys.
@@ -83,6 +86,7 @@ impl Gateway {
             was_ready: AtomicBool::new(false),
             started_ns: clock.monotonic_ns(),
             reload: ArcSwap::default(),
+            shared_modes: SharedModes::default(),
         })
     }
 

@@ -12,6 +12,8 @@ pub mod published;
 pub mod refresh;
 pub mod reload;
 pub mod request_body;
+pub mod shadow;
+pub mod shared_modes;
 pub mod snapshot;
 pub mod store;
 pub mod upstream;

@@ -52,6 +52,7 @@ impl Watch {
         loop {
             let must = tokio::select! {
                 () = asked.notified() => true,
+                () = gateway.shared_modes.changed() => true,
                 () = tokio::time::sleep(INTERVAL) => false,
             };
             let seen: Vec<Seen> = self.files.iter().map(see).collect();
@@ -64,15 +65,20 @@ impl Watch {
     }
 
     fn reload(&mut self, gateway: &Gateway, must: bool) {
-        let environment = Environment::of_process();
+        let shared = gateway.shared_modes.read();
+        let environment = Environment::of_process().with_shared(shared.modes.clone());
         let outcome = load(&self.path, &environment).and_then(|loaded| {
             let fresh = Self::new(self.path.clone(), &loaded);
+            for (route, why) in &loaded.ignored_modes {
+                tracing::warn!(route = %route, reason = %why, "shared mode ignored");
+            }
             gateway.replace(loaded)?;
             Ok(fresh)
         });
         match outcome {
             Ok(fresh) => {
                 *self = fresh;
+                gateway.shared_modes.applied(&shared);
                 gateway.reloaded(None);
                 tracing::info!(generation = gateway.snapshot().generation, "config reloaded");
             }

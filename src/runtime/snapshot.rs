@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::compile::{Compiled, ServerTls};
+use crate::compile::{Compiled, ModeInForce, ServerTls};
 use crate::config::model::Config;
-use crate::observe::metrics::{Metrics, RouteMetrics};
+use crate::observe::metrics::{CanaryMetrics, Metrics, RouteMetrics};
 use crate::policy::Policy;
 
 use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
+use super::shadow::Shadow;
 use super::store::Store;
 use super::upstream::{Upstream, name_of};
 
@@ -32,6 +33,12 @@ pub struct Snapshot {
     pub store: Option<Arc<Store>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
+    /// By route: the mode in force, and why.
+    pub modes: Vec<ModeInForce>,
+    /// By route that has one.
+    pub shadows: Vec<Option<Shadow>>,
+    /// By route that has one.
+    pub canaries: Vec<Option<CanaryMetrics>>,
     /// By listener; `None`: it is plain.
     pub tls: Vec<Option<ServerTls>>,
 }
@@ -90,6 +97,15 @@ impl Snapshot {
                 metrics.route(&route.name, &methods)
             }
         });
+        let shadows = compiled.policy.routes.iter().map(|route| {
+            let shadow = route.shadow.as_ref()?;
+            let metrics = metrics.shadow(&route.name, &route.enforced_methods(), &shadow.chain);
+            Some(Shadow::new(metrics))
+        });
+        let canaries = compiled.policy.routes.iter().map(|route| {
+            let canary = route.canary.as_ref();
+            canary.map(|_| metrics.canary(&route.name))
+        });
         Self {
             generation: previous.map_or(1, |old| old.generation + 1),
             keys: keys.collect(),
@@ -98,6 +114,9 @@ impl Snapshot {
             tls: tls.collect(),
             store,
             routes: routes.collect(),
+            shadows: shadows.collect(),
+            canaries: canaries.collect(),
+            modes: compiled.modes,
             policy: compiled.policy,
             config,
         }

@@ -17,6 +17,8 @@ mod harness;
 mod keys;
 mod limits;
 mod logs_and_metrics;
+mod migration;
+mod mode;
 mod reload;
 mod request_headers;
 mod response_headers;

@@ -1,6 +1,8 @@
 //! A changed config takes force whole or not at all, and nobody who is being served notices.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::harness::{Gate, Gateway, Issuer, Request, Setup, Upstream, eventually, refused};
 
@@ -263,4 +265,119 @@ async fn no_request_is_dropped_over_many_reloads() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn an_editors_rename_is_seen() {
+    let upstream = Upstream::echo().await;
+    let gateway = serving(&["a"], &upstream).start().await;
+    // As vim and kubectl cp do: written beside, the old one kept, renamed over.
+    for name in ["b", "c"] {
+        gateway.write("gateway.toml.swp", format!("{}\n{}", gateway.config(), route(name)));
+        std::fs::rename(gateway.path("gateway.toml"), gateway.path("gateway.toml~")).unwrap();
+        std::fs::rename(gateway.path("gateway.toml.swp"), gateway.path("gateway.toml")).unwrap();
+        becomes(&gateway, &format!("/{name}"), 200).await;
+    }
+}
+
+#[tokio::test]
+async fn a_jwks_file_is_watched() {
+    let (upstream, issuer) = (Upstream::echo().await, Issuer::start().await);
+    let set = |issuer: &Issuer| serde_json::json!({ "keys": [issuer.key.jwk()] }).to_string();
+    let lines = route("t").replace("\"none\"", "\"jwt\"")
+        + &format!(
+            "[issuers.main]\nissuer = \"{}\"\njwks_file = \"keys.json\"\nalgorithms = [\"ES256\"]\n",
+            issuer.name
+        );
+    let another = Issuer::start().await;
+    let gateway = Gateway::with(&lines)
+        .upstream("up", &upstream)
+        .file("keys.json", set(&another))
+        .start()
+        .await;
+    let token = Request::get("/t").bearer(&issuer.token());
+    refused(&gateway.send(&token).await, 401, "invalid_token");
+    gateway.write("keys.json", set(&issuer));
+    eventually("the new key is known", async || {
+        (gateway.send(&token).await.head.status() == 200).then_some(())
+    })
+    .await;
+}
+
+/// How many reloads the long one makes; a thousand where it is asked for.
+fn reloads() -> usize {
+    std::env::var("GATEWAY_TEST_RELOADS").map_or(150, |count| count.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_reloads_under_load_fail_no_request_and_leave_nothing_behind() {
+    let upstream = Upstream::echo().await;
+    let gateway = Arc::new(serving(&["a"], &upstream).start().await);
+    let good = gateway.config();
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load: Vec<_> = (0..4)
+        .map(|_| {
+            let (gateway, stop, answered) = (gateway.clone(), stop.clone(), answered.clone());
+            tokio::spawn(async move {
+                let mut client = gateway.client().await;
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(client.send(&Request::get("/a")).await.head.status(), 200);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let count = async |result: &str| {
+        let series = format!("gateway_config_reloads_total{{result=\"{result}\"}}");
+        gateway.metric(&series).await.unwrap()
+    };
+    let began = std::time::Instant::now();
+    let (mut taken, mut refused_so_far, mut settled) = (0.0, 0.0, 0);
+    for n in 1..=reloads() {
+        let invalid = n % 10 == 0;
+        let text = if invalid {
+            format!("{good}\n# {n}\n[nonsense]\n")
+        } else {
+            format!("{good}\n{}", route(&format!("r{n}")))
+        };
+        gateway.write("gateway.toml", text);
+        gateway.signal("HUP").await;
+        let (result, before) = if invalid {
+            ("failure", refused_so_far)
+        } else {
+            ("success", taken)
+        };
+        eventually("the reload is counted", async || {
+            (count(result).await > before).then_some(())
+        })
+        .await;
+        (taken, refused_so_far) = (count("success").await, count("failure").await);
+        if n == 50 {
+            settled = gateway.memory();
+        }
+    }
+    let (took, memory) = (began.elapsed(), gateway.memory());
+    stop.store(true, Ordering::Relaxed);
+    for client in load {
+        client.await.expect("no request failed");
+    }
+    let status = gateway.ask_admin("/status.json").await.json();
+    assert_eq!(gateway.metric("gateway_config_generation").await, Some(taken + 1.0));
+    assert_eq!(status["config"]["generation"].as_f64(), Some(taken + 1.0));
+    // Series of routes that came and went are gone.
+    let metrics = gateway.metrics().await;
+    let routes = metrics
+        .lines()
+        .filter(|line| line.starts_with("gateway_overhead_seconds_count"))
+        .count();
+    assert!(routes <= 3, "{routes} routes are measured");
+    let grown = memory.saturating_sub(settled);
+    assert!(grown < 16 << 20, "{grown} bytes more than after 50 reloads");
+    println!(
+        "{} reloads in {took:?}: {taken} taken, {refused_so_far} refused, {} requests, {} KiB then, {} KiB now",
+        reloads(),
+        answered.load(Ordering::Relaxed),
+        settled >> 10,
+        memory >> 10
+    );
 }

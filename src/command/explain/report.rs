@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-use crate::policy::denial::{Denial, Tells};
-use crate::policy::identity::{HeaderText, Identity};
+use crate::policy::denial::{Code, Denial, Tells};
+use crate::policy::identity::{AuthMethod, HeaderText, Identity};
 use crate::policy::limit::Limit;
+use crate::policy::shadow::{Difference, Shadowed};
+use crate::policy::verdict::Verdict;
 
 /// Everything that is said.
 #[derive(Debug, Serialize)]
@@ -35,8 +37,10 @@ pub(super) struct Report {
     pub(super) path: Option<String>,
     /// The route's auth mode.
     pub(super) mode: Option<String>,
+    pub(super) canary: Option<CanarySaid>,
     pub(super) near_misses: Vec<NearMiss>,
     pub(super) chain: Vec<Step>,
+    pub(super) shadow: Option<ShadowSaid>,
     pub(super) identity: Option<Who>,
     pub(super) requirements: Vec<Required>,
     pub(super) limits: Vec<LimitSaid>,
@@ -61,6 +65,70 @@ pub(super) struct NearMiss {
     /// `method`, `less_specific`, `host`, `path` or `listener`.
     pub(super) reason: &'static str,
     pub(super) text: String,
+}
+
+/// The route's canary, and where this caller stands.
+#[derive(Debug, Serialize)]
+pub(super) struct CanarySaid {
+    pub(super) mode: String,
+    pub(super) percent: f64,
+    /// `canary` or `stable`.
+    pub(super) arm: &'static str,
+}
+
+/// What the route's shadow says of the request.
+#[derive(Debug, Serialize)]
+pub(super) struct ShadowSaid {
+    pub(super) mode: String,
+    pub(super) decision: Decision,
+    /// The `error` by which it would refuse.
+    pub(super) error: Option<&'static str>,
+    pub(super) detail: Option<&'static str>,
+    /// Whom it would let in, or proved and would refuse.
+    pub(super) user: Option<String>,
+    /// `same`, `would_deny`, `would_allow` or `other_identity`.
+    pub(super) difference: Option<&'static str>,
+    /// The method whose good credential a failed one before it hides.
+    pub(super) hidden: Option<&'static str>,
+    /// What is needed to tell.
+    pub(super) missing: Option<String>,
+}
+
+impl ShadowSaid {
+    pub(super) fn unknown(mode: &str, missing: String) -> Self {
+        Self {
+            mode: mode.to_owned(),
+            decision: Decision::Unknown,
+            error: None,
+            detail: None,
+            user: None,
+            difference: None,
+            hidden: None,
+            missing: Some(missing),
+        }
+    }
+
+    pub(super) fn of(mode: &str, shadowed: &Shadowed, verdict: &Verdict<'_>) -> Self {
+        let opinion = &shadowed.opinion;
+        let difference = Difference::between(
+            (verdict.unfit, verdict.identity.as_deref()),
+            (shadowed.code(), opinion.identity.as_deref()),
+        );
+        Self {
+            mode: mode.to_owned(),
+            decision: if opinion.denial.is_some() {
+                Decision::Deny
+            } else {
+                Decision::Allow
+            },
+            error: shadowed.code().map(Code::name),
+            detail: opinion.denial.as_ref().map(|denial| denial.detail),
+            user: shadowed.user().map(|user| user.as_str().to_owned()),
+            difference: Some(difference.name()),
+            hidden: shadowed.hidden.map(AuthMethod::name),
+            missing: None,
+        }
+    }
 }
 
 /// A step of the chain.
@@ -217,8 +285,10 @@ impl Report {
             route: None,
             path: None,
             mode: None,
+            canary: None,
             near_misses: Vec::new(),
             chain: Vec::new(),
+            shadow: None,
             identity: None,
             requirements: Vec::new(),
             limits: Vec::new(),

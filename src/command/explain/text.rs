@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::demo::Paint;
 
-use super::report::{Answered, Decision, LimitSaid, Outcome, Report, Required, Sent, Step};
+use super::report::{Answered, CanarySaid, Decision, LimitSaid, Outcome, Report, Required, Sent, ShadowSaid, Step};
 
 /// The whole text.
 pub(super) fn of(report: &Report, paint: Paint) -> String {
@@ -23,7 +23,9 @@ pub(super) fn of(report: &Report, paint: Paint) -> String {
         "near misses",
         misses.map(|miss| format!("{}: {}", miss.route, miss.text)).collect(),
     );
+    section("canary", report.canary.iter().map(canary).collect());
     section("chain", report.chain.iter().map(|step| chain(step, paint)).collect());
+    section("shadow", report.shadow.iter().map(|said| shadow(said, paint)).collect());
     section(
         "requires",
         report.requirements.iter().map(|one| required(one, paint)).collect(),
@@ -84,6 +86,39 @@ fn chain(step: &Step, paint: Paint) -> String {
     }
     if let Some(detail) = &step.detail {
         let _ = write!(line, " ({detail})");
+    }
+    line
+}
+
+fn canary(canary: &CanarySaid) -> String {
+    format!("{}% by {}; this caller: {}", canary.percent, canary.mode, canary.arm)
+}
+
+fn shadow(said: &ShadowSaid, paint: Paint) -> String {
+    let mut line = match (said.decision, said.error) {
+        (Decision::Allow, _) => format!("{}: {}", said.mode, paint.good("would allow")),
+        (Decision::Deny, error) => format!(
+            "{}: {} {}",
+            said.mode,
+            paint.bad("would deny"),
+            error.unwrap_or_default()
+        ),
+        (Decision::Unknown, _) => {
+            let missing = said.missing.as_deref().unwrap_or_default();
+            return format!("{}: cannot tell: missing are {missing}", said.mode);
+        }
+    };
+    if let Some(detail) = said.detail {
+        let _ = write!(line, " ({detail})");
+    }
+    if let Some(user) = &said.user {
+        let _ = write!(line, " as {user}");
+    }
+    if let Some(difference) = said.difference {
+        let _ = write!(line, ", {difference}");
+    }
+    if let Some(hidden) = said.hidden {
+        let _ = write!(line, "; hides a good credential for {hidden}");
     }
     line
 }

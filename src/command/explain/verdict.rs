@@ -1,7 +1,6 @@
 //! The request, led past the same judges as in a running gateway, and what each said.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Version};
@@ -11,6 +10,7 @@ use crate::config::model::{Config, HeaderCase, Listener};
 use crate::policy::Policy;
 use crate::policy::action::{Action, Forward, Target};
 use crate::policy::authz::Requirement;
+use crate::policy::canary::Arm;
 use crate::policy::credential::Credential;
 use crate::policy::facts::{Facts, Now, Transport};
 use crate::policy::headers::{Hop, address_value};
@@ -20,13 +20,16 @@ use crate::policy::judge::{self, Case, Evidence};
 use crate::policy::limit::DryMeter;
 use crate::policy::pattern::Pattern;
 use crate::policy::request_id;
-use crate::policy::route::{Place, Route, Why};
+use crate::policy::route::Route;
+use crate::policy::shadow::{self, Shadowed};
 use crate::policy::token::VerifiedToken;
 use crate::policy::verdict::{Effect, Permit};
 use crate::runtime::upstream::{authority_of, name_of};
 
 use super::evidence::{Keys, Missing};
-use super::report::{Answered, Decision, LimitSaid, NearMiss, Outcome, Report, Required, Sent, Step, Who};
+use super::report::{
+    Answered, CanarySaid, Decision, LimitSaid, Outcome, Report, Required, Sent, ShadowSaid, Step, Who,
+};
 use super::request::{Request, Written};
 use super::secrecy::Secrecy;
 
@@ -90,7 +93,9 @@ impl Gateway<'_> {
                     (report.route, report.path, report.mode) = (None, None, None);
                 }
                 if let Some(route) = refused.route {
-                    report.chain = route
+                    let mode = route.mode_on(refused.arm);
+                    report.say_arm(route, refused.arm);
+                    report.chain = mode
                         .chain
                         .iter()
                         .map(|method| step(*method, Outcome::NotReached))
@@ -100,8 +105,13 @@ impl Gateway<'_> {
                 return (report.denied(&refused.denial), elsewhere);
             }
         };
+        report.say_arm(case.route, case.arm);
         let report = match keys.gather(self.compiled, &case) {
-            Ok(evidence) => self.decide(report, &request, &facts, case, &evidence),
+            Ok(evidence) => {
+                let at_hand = |asked: &Case<'_, '_>| keys.gather(self.compiled, asked);
+                let shadowed = shadow::judge(policy, &facts, &case, &evidence, at_hand);
+                self.decide(report, &request, &facts, case, &evidence, shadowed)
+            }
             Err(Missing(what)) => {
                 report.chain = chain(&case, |method| step(method, Outcome::Unknown));
                 report.say_requirements(case.route, &facts, |_| None);
@@ -131,6 +141,7 @@ impl Gateway<'_> {
         facts: &Facts<'_>,
         case: Case<'_, '_>,
         evidence: &Evidence,
+        shadowed: Result<Option<Shadowed>, Missing>,
     ) -> Report {
         let (route, pattern) = (case.route, case.pattern);
         let mut chain = chain(&case, |method| step(method, Outcome::Rejected));
@@ -151,6 +162,10 @@ impl Gateway<'_> {
             }
         }
         report.chain = chain;
+        report.shadow = route.shadow.as_ref().and_then(|mode| match shadowed {
+            Ok(shadowed) => Some(ShadowSaid::of(&mode.name, &shadowed?, &verdict)),
+            Err(Missing(what)) => Some(ShadowSaid::unknown(&mode.name, what)),
+        });
         report.identity = identity.map(Who::of);
         report.say_limits(route, identity.and_then(|identity| identity.tier.as_deref()));
         report.say_requirements(route, facts, |alone| {
@@ -162,60 +177,6 @@ impl Gateway<'_> {
             Effect::Denial(denial) => report.denied(&denial),
             Effect::Permit(permit) => self.act(report, request, facts, pattern, &permit),
         }
-    }
-
-    /// Names the route and the near misses; for a request that nothing serves, a host at which something would.
-    fn find_route(&self, report: &mut Report, facts: &Facts<'_>) -> Option<String> {
-        let policy = &self.compiled.policy;
-        let table = policy.table(self.place);
-        let found = table.find(facts);
-        let taken = found.as_ref().ok().map(|found| found.route);
-        if let Ok(found) = &found
-            && let Some(route) = policy.routes.get(found.route)
-        {
-            report.route = Some(route.name.to_string());
-            report.path = Some(found.pattern.to_string());
-            report.mode = Some(route.mode.to_string());
-        }
-        let misses = table.near_misses(facts, taken);
-        let told = misses.iter().filter_map(|miss| {
-            let route = policy.routes.get(miss.place.route)?;
-            Some(near_miss(&route.name, miss.place, miss.why))
-        });
-        report.near_misses = told.collect();
-        report.near_misses.extend(self.at_other_listeners(facts, taken));
-        let nothing_fits = misses.iter().all(|miss| miss.why > Why::LessSpecific);
-        if taken.is_some() || !nothing_fits {
-            return None;
-        }
-        let mut hosts: Vec<&Place> = misses
-            .iter()
-            .filter(|miss| miss.why == Why::Host)
-            .map(|miss| miss.place)
-            .collect();
-        hosts.sort_by_key(|place| (!place.methods.contain(facts.method), place.route));
-        let host = hosts.first()?.host.as_deref()?;
-        Some(
-            host.strip_prefix('*')
-                .map_or(host.to_owned(), |suffix| format!("any{suffix}")),
-        )
-    }
-
-    fn at_other_listeners(&self, facts: &Facts<'_>, taken: Option<usize>) -> Vec<NearMiss> {
-        let policy = &self.compiled.policy;
-        let others = policy.listeners.iter().zip(&self.config.listeners).enumerate();
-        let misses = others
-            .filter(|(place, _)| *place != self.place)
-            .filter_map(|(_, ((_, table), listener))| {
-                let found = table.find(facts).ok().filter(|found| Some(found.route) != taken)?;
-                let route = policy.routes.get(found.route)?;
-                Some(NearMiss {
-                    route: route.name.to_string(),
-                    reason: "listener",
-                    text: format!("is served at the listener \"{}\"", listener.name),
-                })
-            });
-        misses.collect()
     }
 
     /// What is then done.
@@ -302,6 +263,15 @@ impl Gateway<'_> {
 }
 
 impl Report {
+    fn say_arm(&mut self, route: &Route, arm: Option<Arm>) {
+        self.mode = Some(route.mode_on(arm).name.to_string());
+        self.canary = route.canary.as_ref().zip(arm).map(|(canary, arm)| CanarySaid {
+            mode: canary.mode.name.to_string(),
+            percent: canary.percent,
+            arm: arm.name(),
+        });
+    }
+
     fn say_limits(&mut self, route: &Route, tier: Option<&str>) {
         let limits = route.address_limits.iter().chain(&route.caller_limits);
         self.limits = limits.map(|limit| LimitSaid::of(limit, tier)).collect();
@@ -328,12 +298,12 @@ fn chain(case: &Case<'_, '_>, presented: impl Fn(AuthMethod) -> Step) -> Vec<Ste
     let chosen = match case.presented.credential {
         Credential::Absent => None,
         Credential::Token(_) | Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous => case
-            .route
+            .mode
             .chain
             .iter()
             .position(|method| *method == case.presented.method),
     };
-    let steps = case.route.chain.iter().enumerate().map(|(place, method)| match chosen {
+    let steps = case.mode.chain.iter().enumerate().map(|(place, method)| match chosen {
         Some(chosen) if place == chosen => presented(*method),
         Some(chosen) if place > chosen => step(*method, Outcome::NotReached),
         Some(_) | None => step(*method, Outcome::Absent),
@@ -372,29 +342,4 @@ fn proof<'e>(evidence: &'e Evidence, identity: Option<&Identity>) -> Option<&'e 
 
 fn value(pattern: &Pattern, facts: &Facts<'_>, name: &str) -> Option<String> {
     pattern.value(&facts.path, name)
-}
-
-fn near_miss(route: &Arc<str>, place: &Place, why: Why) -> NearMiss {
-    let path = &place.pattern;
-    let methods: Vec<&str> = place.methods.iter().map(http::Method::as_str).collect();
-    let (reason, text) = match why {
-        Why::Method => ("method", format!("{path} fits, but takes only {}", methods.join(", "))),
-        Why::LessSpecific => (
-            "less_specific",
-            format!("{path} fits too, but a more specific one comes first"),
-        ),
-        Why::Host => (
-            "host",
-            format!(
-                "{path} fits, but only for host {}",
-                place.host.as_deref().unwrap_or("-")
-            ),
-        ),
-        Why::Path => ("path", format!("{path} begins alike, but does not fit")),
-    };
-    NearMiss {
-        route: route.to_string(),
-        reason,
-        text,
-    }
 }

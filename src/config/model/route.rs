@@ -28,6 +28,10 @@ pub struct Route {
     pub action: Action,
     /// Who is let in.
     pub auth: AuthMode,
+    /// What the files say of that, whatever overrides and variables do.
+    pub auth_in_file: AuthMode,
+    /// An override has put another mode in force, for all callers: a canary stops.
+    pub overridden: bool,
     /// Also judged, never enforced.
     pub shadow: Option<AuthMode>,
     /// A share of callers is judged by another mode.

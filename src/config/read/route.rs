@@ -33,6 +33,7 @@ pub(super) fn route(t: &mut Cursor<'_, '_>, name: String, methods: &Methods) -> 
 /// The keys that `[defaults]` can hold too. A route's own key replaces that of the defaults whole.
 pub(super) fn shared(t: &mut Cursor<'_, '_>, route: &str, methods: &Methods) -> Route {
     let (response_headers_set, response_headers_remove) = t.section("response_headers", response_headers);
+    let auth = auth::enforced(t, route, methods);
     Route {
         name: String::new(),
         hosts: Vec::new(),
@@ -41,7 +42,9 @@ pub(super) fn shared(t: &mut Cursor<'_, '_>, route: &str, methods: &Methods) -> 
         methods: t.list("methods", Vec::new(), v::method),
         allowed_from: t.list("allowed_from", Vec::new(), v::network),
         action: action(t),
-        auth: auth::enforced(t, route, methods),
+        auth: auth.mode,
+        auth_in_file: auth.in_file,
+        overridden: auth.overridden,
         shadow: t.optional("shadow", v::mode),
         canary: t.table("canary", |t| canary(t, methods)),
         issuers: t.list("issuers", Vec::new(), v::name),
@@ -77,7 +80,7 @@ fn canary(t: &mut Cursor<'_, '_>, methods: &Methods) -> Canary {
         t.problem("auth", "is missing; a canary needs the mode that it tries");
     }
     Canary {
-        auth: auth::enforced(t, "", methods),
+        auth: auth::enforced(t, "", methods).mode,
         percent: t.required("percent", 0.0, v::number(0.0..=100.0)),
     }
 }

@@ -25,9 +25,7 @@ fn the_whole_reference_parses_and_only_what_comes_later_is_refused() {
             "api_keys.remote",
             "cors.app",
             "revocation",
-            "routes.chat.canary",
             "routes.chat.cors",
-            "routes.chat.shadow",
             "upstreams.agent-runtime.health",
         ]
     );

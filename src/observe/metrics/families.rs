@@ -65,6 +65,12 @@ families! {
         "From the attempt to connect to the head of the response.";
     auth_decisions: IntCounterVec = counter("gateway_auth_decisions_total", ["route", "method", "decision", "reason"]),
         "Requests judged, by the method that decided.";
+    shadow_decisions: IntCounterVec = counter("gateway_shadow_decisions_total", ["route", "enforced", "shadow", "difference"]),
+        "Requests judged by a shadow too, by what is enforced and what it would have said.";
+    shadow_hidden: IntCounterVec = counter("gateway_shadow_hidden_credentials_total", ["route"]),
+        "Requests whose failed credential hid one that the shadow would have accepted.";
+    canary_requests: IntCounterVec = counter("gateway_canary_requests_total", ["route", "arm", "status"]),
+        "Requests of a route with a canary, by the arm that judged.";
     permission_checks: IntCounterVec = counter("gateway_permission_checks_total", ["route", "decision"]),
         "Proven callers judged by what their route requires.";
     limit_decisions: IntCounterVec = counter("gateway_rate_limit_decisions_total", ["limit", "decision"]),

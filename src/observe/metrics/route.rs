@@ -19,14 +19,14 @@ const METHODS: [&str; 10] = [
 ];
 
 /// The registered statuses (IANA HTTP Status Code Registry), in order: their counters are found without a look-up.
-const STATUSES: [u16; 61] = [
+pub(super) const STATUSES: [u16; 61] = [
     100, 101, 102, 103, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 307, 308, 400,
     401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425, 426,
     428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511,
 ];
 
 /// What the gateway answers when an upstream fails it.
-const UPSTREAM_FAILURES: [u16; 3] = [502, 503, 504];
+pub(super) const UPSTREAM_FAILURES: [u16; 3] = [502, 503, 504];
 
 /// The metrics of one route.
 #[derive(Debug)]
@@ -182,7 +182,7 @@ fn reasons(method: AuthMethod, routed: bool) -> impl Iterator<Item = Code> {
 }
 
 /// Which methods can decide by a code on a route; none: it comes before there is a route.
-const fn deciders(code: Code) -> &'static [AuthMethod] {
+pub(super) const fn deciders(code: Code) -> &'static [AuthMethod] {
     use AuthMethod::{ApiKey, Internal, Jwt, None};
     match code {
         Code::RequestTimeout

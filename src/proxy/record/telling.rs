@@ -6,6 +6,8 @@ use http::{HeaderValue, Version};
 
 use crate::observe::access_log::AccessLine;
 use crate::observe::metrics::{Metrics, RouteMetrics};
+use crate::policy::canary::Arm;
+use crate::policy::denial::Code;
 use crate::policy::identity::{AuthMethod, HeaderText};
 use crate::policy::usage::Tokens;
 
@@ -23,6 +25,11 @@ impl Record {
             .and_then(|place| self.snapshot.routes.get(place))
             .unwrap_or(&metrics.no_route);
         route.count_request(&self.method, self.status);
+        if let Some(arm) = self.arm
+            && let Some(Some(canary)) = self.route.and_then(|place| self.snapshot.canaries.get(place))
+        {
+            canary.count(arm, self.status);
+        }
         route.duration.observe(seconds(elapsed_ns));
         route.overhead.observe(seconds(self.overhead_ns));
         if let Some(tokens) = tokens {
@@ -88,11 +95,14 @@ impl Record {
             duration: Duration::from_nanos(elapsed_ns),
             upstream_duration: self.upstream_ns.map(Duration::from_nanos),
             client_ip: Some(self.origin.client),
-            auth_mode: route.map(|route| &*route.mode),
+            auth_mode: route.map(|route| &*route.mode_on(self.arm).name),
             auth_method: self.judged.then_some(self.auth_method),
             decision: Some(self.decision),
             reason: self.reason,
             detail: self.detail,
+            arm: self.arm.map(Arm::name),
+            shadow: self.shadow.map(|shadow| shadow.difference.name()),
+            shadow_reason: self.shadow.and_then(|shadow| shadow.refused).map(Code::name),
             user_id: identity.map(|identity| identity.user.as_str()),
             acting_for: identity
                 .and_then(|identity| identity.acting_for.as_ref())

@@ -379,11 +379,20 @@ impl Gateway {
         assert!(sent.expect("kill(1)").success());
     }
 
+    /// The memory that it has, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.memory_by("VmRSS:")
+    }
+
     /// The most memory that it ever had, in bytes.
     pub fn peak_memory(&self) -> u64 {
+        self.memory_by("VmHWM:")
+    }
+
+    fn memory_by(&self, field: &str) -> u64 {
         let id = self.child.id().expect("it runs");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
         kib * 1024
     }

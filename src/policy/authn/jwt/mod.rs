@@ -17,6 +17,6 @@ mod verify;
 mod tests;
 
 pub use jwk::SkipReason;
-pub use jws::{MAX_TOKEN_BYTES, Unverified, parse};
+pub use jws::{MAX_TOKEN_BYTES, Unverified, claimed_caller, parse};
 pub use key_set::{JwksError, KeySet, MAX_JWKS_BYTES, MAX_KEYS, SkippedKey};
 pub use verify::verify;

@@ -1,0 +1,186 @@
+//! `gateway mode --shared`: modes in the store that several gateways share, and the wait until each of them has applied one.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use redis::{Cmd, FromRedisValue, cmd};
+
+use crate::command::{exit, failed};
+use crate::compile::{Compiled, DecidedBy, StoreSpec};
+use crate::config::Modes;
+use crate::runtime::shared_modes::{ALIVE_MS, GATEWAYS, MODES, REVISION, Report, Reported, ms};
+use crate::runtime::store::{Link, StoreError, within};
+
+/// How long the gateways have.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two looks at what they report.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Of one question; a person waits for it.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// The store, asked by hand.
+struct Shared<'s> {
+    spec: &'s StoreSpec,
+    link: Link,
+}
+
+/// Sets each route's mode, as it will be reported once it is in force: route → (as written, as reported).
+pub(super) fn set(compiled: &Compiled, modes: &Modes, effective: &BTreeMap<String, String>) -> ExitCode {
+    with(compiled, async |mut shared| {
+        for (route, mode) in modes {
+            let _: u64 = shared
+                .ask(cmd("HSET").arg(shared.key(MODES)).arg(route).arg(mode))
+                .await?;
+        }
+        shared.is_another().await?;
+        let done = |route: &str, reported: &Reported| effective.get(route).is_some_and(|mode| *mode == reported.mode);
+        let routes: Vec<&str> = modes.keys().map(String::as_str).collect();
+        shared.wait(&routes, done).await
+    })
+}
+
+/// Takes back the mode of a route, or of all.
+pub(super) fn reset(compiled: &Compiled, route: Option<&str>) -> ExitCode {
+    with(compiled, async |mut shared| {
+        let modes: Modes = shared.ask(cmd("HGETALL").arg(shared.key(MODES))).await?;
+        let routes: Vec<&str> = modes
+            .keys()
+            .map(String::as_str)
+            .filter(|name| route.is_none_or(|route| route == *name))
+            .collect();
+        if routes.is_empty() {
+            println!(
+                "no mode is shared{}",
+                route.map(|route| format!(" for {route}")).unwrap_or_default()
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        for route in &routes {
+            let _: u64 = shared.ask(cmd("HDEL").arg(shared.key(MODES)).arg(route)).await?;
+        }
+        shared.is_another().await?;
+        shared
+            .wait(&routes, |_, reported| reported.by != DecidedBy::Shared.name())
+            .await
+    })
+}
+
+/// Prints the shared modes, and which gateways report what.
+pub(super) fn list(compiled: &Compiled) -> ExitCode {
+    with(compiled, async |mut shared| {
+        let modes: Modes = shared.ask(cmd("HGETALL").arg(shared.key(MODES))).await?;
+        if modes.is_empty() {
+            println!("no mode is shared");
+        }
+        for (route, mode) in &modes {
+            println!("{route}  {mode}");
+        }
+        for report in shared.gateways().await?.values() {
+            let ours = report.modes.iter().filter(|(route, _)| modes.contains_key(*route));
+            let said: Vec<String> = ours
+                .map(|(route, reported)| format!("{route} {}", reported.mode))
+                .collect();
+            println!(
+                "gateway {}: {}",
+                report.name,
+                if said.is_empty() {
+                    "-".to_owned()
+                } else {
+                    said.join(", ")
+                }
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn with(compiled: &Compiled, ask: impl AsyncFnOnce(Shared<'_>) -> Result<ExitCode, StoreError>) -> ExitCode {
+    let Some(spec) = &compiled.store else {
+        eprintln!("gateway: --shared needs a [redis] that the gateways share");
+        return ExitCode::from(exit::INVALID_CONFIG);
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(error),
+    };
+    let asked = runtime.block_on(async {
+        let link = Link::open(&spec.servers).await?;
+        ask(Shared { spec, link }).await
+    });
+    asked.unwrap_or_else(|error| failed(format!("the shared store: {error:?}")))
+}
+
+impl Shared<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.spec.key_prefix)
+    }
+
+    async fn ask<T: FromRedisValue>(&mut self, command: &mut Cmd) -> Result<T, StoreError> {
+        within(ANSWER, command.query_async(&mut self.link)).await
+    }
+
+    /// Names the new state of the modes, so that reports of before are told from reports of after.
+    async fn is_another(&mut self) -> Result<(), StoreError> {
+        let name = uuid::Uuid::now_v7().to_string();
+        self.ask(cmd("SET").arg(self.key(REVISION)).arg(name)).await
+    }
+
+    /// Gateways that are there, by their ids.
+    async fn gateways(&mut self) -> Result<BTreeMap<String, Report>, StoreError> {
+        let reports: BTreeMap<String, String> = self.ask(cmd("HGETALL").arg(self.key(GATEWAYS))).await?;
+        let now_ms = ms(self.ask(&mut cmd("TIME")).await?);
+        let read = reports
+            .into_iter()
+            .filter_map(|(id, report)| Some((id, serde_json::from_str::<Report>(&report).ok()?)));
+        let live = read.filter(|(_, report)| now_ms.saturating_sub(report.seen_ms) <= ALIVE_MS);
+        Ok(live.collect())
+    }
+
+    /// Waits until every gateway that is there reports these routes as `done`, and prints each; 1 if one does not in time.
+    async fn wait(&mut self, routes: &[&str], done: impl Fn(&str, &Reported) -> bool) -> Result<ExitCode, StoreError> {
+        let began = tokio::time::Instant::now();
+        let mut told = Vec::new();
+        loop {
+            let revision: String = self.ask(cmd("GET").arg(self.key(REVISION))).await?;
+            let gateways = self.gateways().await?;
+            let lacking = |report: &Report| -> Vec<String> {
+                let lacks = |route: &&&str| !report.modes.get(**route).is_some_and(|reported| done(route, reported));
+                routes.iter().filter(lacks).map(|route| (*route).to_owned()).collect()
+            };
+            for (id, report) in &gateways {
+                if !told.contains(id) && report.revision == revision && lacking(report).is_empty() {
+                    println!("{}: in force after {:.1} s", report.name, began.elapsed().as_secs_f64());
+                    told.push(id.clone());
+                }
+            }
+            if gateways.keys().all(|id| told.contains(id)) {
+                if gateways.is_empty() {
+                    println!("written; no gateway is there now, and each applies it when it starts");
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            if began.elapsed() >= PATIENCE {
+                for (_, report) in gateways.iter().filter(|(id, _)| !told.contains(id)) {
+                    let why: Vec<String> = lacking(report)
+                        .iter()
+                        .map(|route| match report.modes.get(route) {
+                            Some(reported) => format!("{route} is {} by {}", reported.mode, reported.by),
+                            None => format!("it has no route {route}"),
+                        })
+                        .collect();
+                    eprintln!(
+                        "{}: not in force after {} s: {}",
+                        report.name,
+                        PATIENCE.as_secs(),
+                        why.join(", ")
+                    );
+                }
+                return Ok(ExitCode::from(exit::FAILED));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a mode says of a request: who it is, and what it may do. The two answers that depend on the mode, and nothing else;
+//! the enforced judgement, the shadow and `explain` all come here for them.
+
+use std::sync::Arc;
+
+use super::Policy;
+use super::credential::Credential;
+use super::denial::{Code, Denial};
+use super::facts::Facts;
+use super::identity::{AuthMethod, Identity};
+use super::judge::{Case, Evidence};
+use super::token::TokenFault;
+
+/// What a mode says of a request: who it is, and whether it may. Limits and bodies are not its affair, and nothing is counted.
+#[derive(Debug)]
+pub struct Opinion {
+    /// The method that decided.
+    pub method: AuthMethod,
+    /// Who it is, as far as it was proven.
+    pub identity: Option<Arc<Identity>>,
+    /// Whether the route's requirement was judged, and held.
+    pub permitted: Option<bool>,
+    /// Why not.
+    pub denial: Option<Denial>,
+}
+
+impl Opinion {
+    /// Nobody's credential was even looked at.
+    #[must_use]
+    pub const fn refusal(denial: Denial) -> Self {
+        Self {
+            method: AuthMethod::None,
+            identity: None,
+            permitted: None,
+            denial: Some(denial),
+        }
+    }
+}
+
+/// Judges who it is and what it may do: the two answers that depend on the mode.
+#[must_use]
+pub fn opine(policy: &Policy, facts: &Facts<'_>, case: &Case<'_, '_>, evidence: &Evidence) -> Opinion {
+    let mut opinion = Opinion {
+        method: case.presented.method,
+        identity: None,
+        permitted: None,
+        denial: None,
+    };
+    // 401 or 503: who it is comes before what it may do.
+    match authenticate(policy, facts, case, evidence) {
+        Ok(identity) => opinion.identity = identity,
+        Err(denial) => {
+            opinion.denial = Some(denial);
+            return opinion;
+        }
+    }
+    // 403: only a proven caller is told that it lacks something.
+    opinion.denial = authorise(facts, case, evidence, opinion.identity.as_deref()).err();
+    opinion.permitted = Some(opinion.denial.is_none());
+    opinion
+}
+
+fn authenticate(
+    policy: &Policy,
+    facts: &Facts<'_>,
+    case: &Case<'_, '_>,
+    evidence: &Evidence,
+) -> Result<Option<Arc<Identity>>, Denial> {
+    let now_s = facts.now.unix_s;
+    match &case.presented.credential {
+        Credential::Anonymous => Ok(None),
+        Credential::Absent => Err(Denial::plain(Code::Unauthorized, "no_credential")),
+        Credential::Token(_) => {
+            let token = match evidence {
+                Evidence::Token(Ok(token)) => token.judge_time(now_s).map(|()| token),
+                Evidence::Token(Err(fault)) => Err(*fault),
+                Evidence::NotAsked(denial) => return Err(denial.clone()),
+                // No evidence: nobody can say (fail closed).
+                Evidence::None => Err(TokenFault::KeysUnavailable),
+            };
+            token.map(|token| Some(token.identity.clone())).map_err(token_denial)
+        }
+        Credential::ApiKey(key) => policy.api_keys.judge(key, now_s).map(Some),
+        Credential::Internal(secret) => match &policy.internal {
+            Some(callers) => callers.judge(secret, &facts.origin, facts.headers).map(Some),
+            None => Err(Denial::plain(Code::InvalidInternalAuth, "internal_not_configured")),
+        },
+    }
+}
+
+fn token_denial(fault: TokenFault) -> Denial {
+    let code = match fault {
+        TokenFault::Expired => Code::TokenExpired,
+        TokenFault::KeysUnavailable => Code::AuthUnavailable,
+        TokenFault::Malformed
+        | TokenFault::AlgorithmNotAllowed
+        | TokenFault::UnsupportedHeader
+        | TokenFault::UnknownIssuer
+        | TokenFault::UnknownKey
+        | TokenFault::BadSignature
+        | TokenFault::BadExpiry
+        | TokenFault::BadTime
+        | TokenFault::WrongAudience
+        | TokenFault::ClaimMismatch
+        | TokenFault::BadClaim
+        | TokenFault::BadUser
+        | TokenFault::LivesTooLong
+        | TokenFault::NotYetValid => Code::InvalidToken,
+    };
+    Denial::plain(code, fault.name())
+}
+
+fn authorise(
+    facts: &Facts<'_>,
+    case: &Case<'_, '_>,
+    evidence: &Evidence,
+    identity: Option<&Identity>,
+) -> Result<(), Denial> {
+    let token = match (evidence, identity) {
+        (Evidence::Token(Ok(token)), Some(identity)) if identity.method == AuthMethod::Jwt => Some(&**token),
+        _ => None,
+    };
+    let segment = |name: &str| case.pattern.value(&facts.path, name);
+    let asked = case
+        .route
+        .requirements
+        .iter()
+        .filter(|(methods, _)| methods.contain(facts.method));
+    for (_, requirement) in asked {
+        requirement.judge(identity, token, segment)?;
+    }
+    Ok(())
+}
