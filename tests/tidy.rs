@@ -68,13 +68,12 @@ const NAMELESS: [&str; 8] = [
 const LAST_RULE: u32 = 46;
 
 /// Rules without a test of their own name, and why. A rule that gets its test leaves this list.
-const WITHOUT_A_TEST: [(&str, &str); 5] = [
+const WITHOUT_A_TEST: [(&str, &str); 4] = [
     ("r17", "`strip_prefix` is refused in this version"),
     (
         "r36",
         "no test can tell: the lock file is brought up to date with each release",
     ),
-    ("r37", "no HTTP/2 downstream in this version"),
     ("r44", "no cookie tokens in this version"),
     ("r45", "no shared store in this version"),
 ];

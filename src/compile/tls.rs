@@ -18,7 +18,7 @@ use by_name::ByName;
 use files::Files;
 
 /// The protocols that a listener speaks over TLS (ALPN, RFC 7301), the preferred one first.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// TLS of a listener. Equal ones, by what their files hold, keep their session tickets across a reload.
 #[derive(Debug, Clone)]

@@ -13,10 +13,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
             problems.at(&key, "not available in this version yet; leave it out");
         }
     };
-    for listener in &config.listeners {
-        let key = |key| format!("listeners.{}.{key}", listener.name);
-        later(listener.proxy_protocol, key("proxy_protocol"));
-    }
     for (name, issuer) in &config.issuers {
         let key = |key| format!("issuers.{name}.{key}");
         later(issuer.remote.is_some(), key("remote"));

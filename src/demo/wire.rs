@@ -125,6 +125,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.stream.shutdown().await
     }
 
+    /// The stream alone; what was read too far is lost.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
     /// The stream, for what is not HTTP.
     pub const fn stream(&self) -> &S {
         &self.stream

@@ -21,6 +21,7 @@ pub mod mode;
 pub mod opinion;
 pub mod path;
 pub mod pattern;
+pub mod proxy_header;
 pub mod request_id;
 pub mod route;
 pub mod shadow;
@@ -76,6 +77,13 @@ impl Policy {
         self.listeners
             .get(listener)
             .map_or(Believed::XForwardedFor, |(trust, _)| trust.believed)
+    }
+
+    /// Whether a listener trusts `peer` to say who the client is.
+    #[must_use]
+    pub fn trusts(&self, listener: usize, peer: std::net::IpAddr) -> bool {
+        let trust = self.listeners.get(listener);
+        trust.is_some_and(|(trust, _)| trust.proxies.contain(peer))
     }
 
     /// Whether the legacy secret may come from `client`; without `[internal]` its header is nothing special.

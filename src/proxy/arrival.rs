@@ -1,9 +1,10 @@
-//! From an accepted socket to a connection that speaks HTTP: the first bytes awaited, TLS agreed on.
+//! From an accepted socket to a connection that speaks HTTP: whose it is told by a proxy, the first bytes awaited, TLS and the version of HTTP agreed on.
 //!
 //! What does not get that far is closed, counted by its reason, and told to the log at `debug`: strangers decide how often.
 
 use std::fmt::Display;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -13,37 +14,98 @@ use tokio_rustls::server::TlsStream;
 
 use crate::compile::ServerTls;
 use crate::observe::metrics::Refused;
+use crate::policy::proxy_header;
 use crate::runtime::gateway::Phase;
 
 use super::connection::{self, Tls};
 use super::head_guard::FIRST_BYTE_TIME;
+use super::http2;
 use super::peeked::Peeked;
-use super::worker::{Admitted, Worker};
+use super::worker::{Admitted, Listener, Worker};
 
 /// Serves one connection to its end.
-pub async fn serve(worker: Arc<Worker>, admitted: Admitted, stream: TcpStream) {
+pub async fn serve(worker: Arc<Worker>, mut admitted: Admitted, stream: TcpStream) {
     let mut stream = Peeked::new(stream);
+    if hands_on(&worker, &admitted.listener, admitted.peer) && !is_introduced(&mut admitted, &mut stream).await {
+        return;
+    }
     if !speaks(&worker, &admitted, &mut stream).await {
         return;
     }
     // The config of the moment in which the client speaks.
     let tls = worker.gateway.snapshot().tls.get(admitted.listener.index).cloned();
     match tls.flatten() {
-        None => connection::serve(worker, admitted, None, stream).await,
-        // Boxed: a plain connection shall not have the size of one with TLS.
+        // Boxed: a plain connection shall not have the size of one with TLS or HTTP/2.
         Some(tls) => Box::pin(serve_tls(worker, admitted, tls, stream)).await,
+        None if knows_http2(&admitted, &mut stream).await => {
+            Box::pin(http2::serve(worker, admitted, None, stream)).await;
+        }
+        None => connection::serve(worker, admitted, None, stream).await,
     }
+}
+
+/// Whether `peer` is a trusted proxy that says whose connection it hands on (`proxy_protocol`).
+pub fn hands_on(worker: &Worker, listener: &Listener, peer: IpAddr) -> bool {
+    listener.config.proxy_protocol && worker.gateway.snapshot().policy.trusts(listener.index, peer)
+}
+
+/// Waits for the PROXY header, within `header_timeout`. It must be there: a proxy that says nothing would be taken for its clients.
+async fn is_introduced(admitted: &mut Admitted, stream: &mut Peeked) -> bool {
+    let header = stream.look(|seen| proxy_header::read(seen).transpose());
+    let header = match timeout(admitted.listener.config.header_timeout, header).await {
+        Ok(Ok(header)) => header,
+        // A proxy that looks whether somebody listens.
+        Ok(Err(_)) | Err(_) if stream.is_silent() => return false,
+        Ok(Err(_)) | Err(_) => Err(proxy_header::Fault::Malformed),
+    };
+    let introduced = match header {
+        Ok(header) => {
+            stream.take(header.length);
+            header
+                .source
+                .map_or(Ok(()), |source| admitted.stands_for(source.to_canonical()))
+        }
+        Err(fault) => {
+            refuse(admitted, Refused::ProxyProtocol, fault);
+            return false;
+        }
+    };
+    if let Err(bound) = introduced {
+        admitted.listener.metrics.count_refused(bound);
+    }
+    introduced.is_ok()
+}
+
+/// Whether a client begins with HTTP/2's preface, by prior knowledge (RFC 9113 §3.3). One that ends or stalls in it is left to
+/// HTTP/1.1, which knows what to say to it.
+async fn knows_http2(admitted: &Admitted, stream: &mut Peeked) -> bool {
+    let preface = stream.look(|seen| {
+        if seen.len() >= http2::PREFACE.len() {
+            Some(seen.starts_with(http2::PREFACE))
+        } else {
+            (!http2::PREFACE.starts_with(seen)).then_some(false)
+        }
+    });
+    matches!(
+        timeout(admitted.listener.config.header_timeout, preface).await,
+        Ok(Ok(true))
+    )
 }
 
 async fn serve_tls(worker: Arc<Worker>, admitted: Admitted, tls: ServerTls, stream: Peeked) {
     match shake_hands(&admitted, &tls, stream).await {
         Ok(stream) => {
-            let server_name = stream.get_ref().1.server_name();
+            let (_, session) = stream.get_ref();
+            let is_http2 = session.alpn_protocol() == Some(b"h2");
             let agreed = Tls {
-                server_name: server_name.map(Into::into),
+                server_name: session.server_name().map(Into::into),
                 client_certificates: tls.client_certificates,
             };
-            connection::serve(worker, admitted, Some(agreed), stream).await;
+            if is_http2 {
+                http2::serve(worker, admitted, Some(agreed), stream).await;
+            } else {
+                connection::serve(worker, admitted, Some(agreed), stream).await;
+            }
         }
         Err(error) => refuse(&admitted, Refused::TlsHandshake, error),
     }

@@ -1,10 +1,11 @@
-//! One client's connection: the head guard, hyper behind it, and the end when the gateway drains.
+//! One client's HTTP/1.1 connection: the head guard, hyper behind it, and the end when the gateway drains.
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,10 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::config::model::HeaderCase;
 use crate::policy::facts::Transport;
 use crate::policy::headers::address_value;
+use crate::policy::hop_by_hop::upgrade_of;
 use crate::runtime::gateway::Phase;
 
+use super::forward::Outgoing;
 use super::handler;
-use super::head_guard::{HeadGuard, Heads};
+use super::head_guard::{Head, HeadGuard, Heads};
+use super::record::Exchange;
+use super::response_body::ResponseBody;
+use super::upgrade::Upgrade;
 use super::worker::{Admitted, Worker};
 
 /// What the requests of one connection share.
@@ -24,8 +30,8 @@ pub struct Client {
     pub worker: Arc<Worker>,
     /// Its place at the listener, kept while it is open.
     pub admitted: Admitted,
-    /// The guard's marks.
-    pub heads: Heads,
+    /// The guard's marks; `None`: HTTP/2, which has its own framing.
+    pub heads: Option<Heads>,
     /// The peer's address, ready for `X-Forwarded-For`.
     pub peer_value: HeaderValue,
     /// `None`: plain.
@@ -41,6 +47,18 @@ pub struct Tls {
 }
 
 impl Client {
+    /// Of a connection that was let in.
+    #[must_use]
+    pub fn new(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, heads: Option<Heads>) -> Self {
+        Self {
+            peer_value: address_value(admitted.peer),
+            worker,
+            admitted,
+            heads,
+            tls,
+        }
+    }
+
     /// What its requests come over.
     #[must_use]
     pub fn transport(&self) -> Transport<'_> {
@@ -63,18 +81,14 @@ where
     let gateway = worker.gateway.clone();
     let preserve = worker.gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
     let (guard, heads) = HeadGuard::new(stream, admitted.listener.head_limits());
-    let peer_value = address_value(admitted.peer);
-    let client = Arc::new(Client {
-        worker,
-        admitted,
-        heads: heads.clone(),
-        peer_value,
-        tls,
-    });
-    let service = service_fn(move |request| {
-        let client = client.clone();
-        async move { Ok::<_, Infallible>(handler::handle(client, request).await) }
-    });
+    let client = Arc::new(Client::new(worker, admitted, tls, Some(heads.clone())));
+    let service = {
+        let heads = heads.clone();
+        service_fn(move |request| {
+            let (client, head) = (client.clone(), heads.take());
+            async move { Ok::<_, Infallible>(handle(client, head, request).await) }
+        })
+    };
     let connection = http1::Builder::new()
         // The guard has the timers, and a half-closed client still waits for its answer.
         .header_read_timeout(None)
@@ -94,4 +108,12 @@ where
         }
     }
     drop(open);
+}
+
+async fn handle(client: Arc<Client>, head: Head, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    let upgrade = upgrade_of(request.version(), request.method(), request.headers());
+    let upgrade = upgrade.map(|protocol| Upgrade::new(protocol, hyper::upgrade::on(&mut request)));
+    // One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.
+    let outgoing = Box::new(Outgoing { request, upgrade });
+    handler::answer(client, outgoing, head.refusal, Exchange::Http1(head.exchange)).await
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use crate::config::model::{Endpoint as Url, HeaderCase};
 use crate::policy::action::Forward;
@@ -22,13 +21,14 @@ use super::respond::{Answer, AnswerBody};
 use super::response_body::{FromUpstream, Lease};
 use super::send::Sending;
 use super::tunnel::Tunnel;
+use super::upgrade::Upgrade;
 
 /// A request that may go.
 pub struct Outgoing {
     /// As the client sent it.
     pub request: Request<Incoming>,
-    /// The protocol to upgrade to, and the client's side of it.
-    pub upgrade: Option<(HeaderValue, OnUpgrade)>,
+    /// The upgrade that it asks for.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// Forwards a permitted request, and gives the head of its answer.
@@ -47,7 +47,7 @@ pub async fn forward(
     let upstream = snapshot.upstreams.get(to.upstream).ok_or(ForwardError::Unreachable)?;
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
     let Outgoing { request, upgrade } = *outgoing;
-    let (protocol, client_side) = upgrade.unzip();
+    let protocol = upgrade.as_ref().map(|upgrade| upgrade.protocol.clone());
     let request = for_upstream(client, snapshot, record, &permit, protocol, request);
     let public = Public::of(record, request.headers());
     let progress = record.progress.clone();
@@ -77,7 +77,7 @@ pub async fn forward(
         connection: Some(connection),
     };
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel(response, client_side, lease);
+        return tunnel(response, upgrade, lease);
     }
     let (head, body) = response.into_parts();
     let stream = FromUpstream::new(body, lease, upstream.spec.config.stream_idle_timeout);
@@ -130,9 +130,10 @@ fn is_framed_soundly(headers: &HeaderMap) -> bool {
 }
 
 /// A 101 that nobody asked for is nonsense (hardening r30).
-fn tunnel(mut response: Response<Incoming>, client: Option<OnUpgrade>, lease: Lease) -> Result<Answer, ForwardError> {
+fn tunnel(mut response: Response<Incoming>, upgrade: Option<Upgrade>, lease: Lease) -> Result<Answer, ForwardError> {
     let upstream = hyper::upgrade::on(&mut response);
-    let client = client.ok_or(ForwardError::BadGateway)?;
+    let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(response.headers()));
+    let client = upgrade.ok_or(ForwardError::BadGateway)?.client;
     let (head, _) = response.into_parts();
     let lease = Lease {
         connection: None,

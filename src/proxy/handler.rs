@@ -8,7 +8,6 @@ use hyper::body::Incoming;
 use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
-use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::judge::{self, Refused};
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::snapshot::Snapshot;
@@ -17,21 +16,20 @@ use crate::runtime::{evidence, shadow};
 use super::connection::Client;
 use super::forward::{self, Outgoing};
 use super::head_guard::Refusal;
-use super::record::Record;
+use super::record::{Exchange, Record};
 use super::respond::{self, Carried};
 use super::response_body::ResponseBody;
 
-/// Answers one request.
-pub async fn handle(client: Arc<Client>, mut request: Request<Incoming>) -> Response<ResponseBody> {
-    let head = client.heads.take();
-    let gateway = &client.worker.gateway;
-    let snapshot = gateway.snapshot();
-    let upgrade = upgrade_of(request.version(), request.method(), request.headers());
-    let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
-    // One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.
-    let outgoing = Box::new(Outgoing { request, upgrade });
-    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, head.exchange);
-    match head.refusal {
+/// Answers one request; `refusal`: what is wrong with its head.
+pub async fn answer(
+    client: Arc<Client>,
+    outgoing: Box<Outgoing>,
+    refusal: Option<Refusal>,
+    exchange: Exchange,
+) -> Response<ResponseBody> {
+    let snapshot = client.worker.gateway.snapshot();
+    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, exchange);
+    match refusal {
         Some(refusal) => respond::denial(record, refused_by_guard(refusal), &Carried::default()),
         None => judge_and_answer(&client, &snapshot, record, outgoing).await,
     }

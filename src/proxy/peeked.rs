@@ -32,6 +32,11 @@ impl Peeked {
         self.seen.is_empty()
     }
 
+    /// Takes the first `count` bytes off: nobody reads them again.
+    pub fn take(&mut self, count: usize) {
+        self.seen.drain(..count.min(self.seen.len()));
+    }
+
     /// Reads on until `decide` knows what the bytes so far are. They stay.
     ///
     /// # Errors

@@ -24,13 +24,23 @@ use crate::runtime::upstream::Upstream;
 
 use super::connection::Client;
 use super::failure::ForwardError;
-use super::head_guard::Exchange;
+use super::grpc;
+use super::head_guard;
 use super::holds::Holds;
+use super::http2::OpenStream;
 
 mod telling;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
+
+/// A request and its answer on their way, as what carries them needs to know; over when this is dropped.
+pub enum Exchange {
+    /// Tells the head guard.
+    Http1(head_guard::Exchange),
+    /// Tells the connection's idle clock.
+    Http2(OpenStream),
+}
 
 /// nginx' word for it; nobody is sent it.
 fn client_closed_request() -> StatusCode {
@@ -87,7 +97,8 @@ pub struct Record {
     upstream: Option<(Arc<Upstream>, usize)>,
     upstream_ns: Option<u64>,
     overhead_ns: u64,
-    /// Tells the guard when the exchange has ended.
+    /// A gRPC call: told of refusals in gRPC's way.
+    pub is_grpc: bool,
     _exchange: Exchange,
 }
 
@@ -155,6 +166,7 @@ impl Record {
             overhead_ns: 0,
             client: client.clone(),
             snapshot,
+            is_grpc: grpc::is_call(request.version(), request.headers()),
             _exchange: exchange,
         })
     }

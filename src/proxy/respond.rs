@@ -10,6 +10,7 @@ use crate::policy::route::Route;
 use crate::policy::verdict::{Allowances, Permit};
 
 use super::failure::ForwardError;
+use super::grpc;
 use super::record::{Record, closes};
 use super::response_body::{FromUpstream, ResponseBody};
 use super::tunnel::Tunnel;
@@ -56,7 +57,9 @@ pub fn forwarded(mut record: Box<Record>, answer: Answer, carried: &Carried<'_>)
     let body = match body {
         AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream),
         AnswerBody::Tunnel(tunnel) => {
-            record.client.heads.settle_upgrade(true);
+            if let Some(heads) = &record.client.heads {
+                heads.settle_upgrade(true);
+            }
             tunnel.start(record);
             ResponseBody::none()
         }
@@ -104,8 +107,7 @@ pub fn denial(mut record: Box<Record>, denial: Denial, carried: &Carried<'_>) ->
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let code = denial.code;
-    let text = words(&mut headers, &record, code.name(), code.description());
-    own(record, code.status(), headers, text, carried)
+    refusal(record, code.status(), code.name(), code.description(), headers, carried)
 }
 
 /// The request was allowed, and could not be forwarded.
@@ -115,17 +117,37 @@ pub fn failure(mut record: Box<Record>, error: ForwardError, carried: &Carried<'
     if error.is_clients() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let text = words(&mut headers, &record, error.name(), error.description());
-    own(record, error.status(), headers, text, carried)
+    refusal(
+        record,
+        error.status(),
+        error.name(),
+        error.description(),
+        headers,
+        carried,
+    )
 }
 
-/// The body of a refusal or failure. `code` and `description` are ours and need no escaping; the id is of sound characters.
-fn words(headers: &mut HeaderMap, record: &Record, code: &str, description: &str) -> Bytes {
+/// A refusal or failure, in JSON or as gRPC has it. `code` and `description` are ours and need no escaping; the id is of sound
+/// characters. What is told and counted is `status` in both cases.
+fn refusal(
+    record: Box<Record>,
+    status: StatusCode,
+    code: &'static str,
+    description: &'static str,
+    mut headers: HeaderMap,
+    carried: &Carried<'_>,
+) -> Response<ResponseBody> {
+    if record.is_grpc {
+        grpc::tell(&mut headers, status, description);
+        let mut response = own(record, status, headers, Bytes::new(), carried);
+        *response.status_mut() = StatusCode::OK;
+        return response;
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let id = record.request_id.to_str().unwrap_or_default();
     let text = format!("{{\"error\":\"{code}\",\"error_description\":\"{description}\",\"request_id\":\"{id}\"}}\n");
-    Bytes::from(text)
+    own(record, status, headers, Bytes::from(text), carried)
 }
 
 /// An answer of the gateway's own.

@@ -123,6 +123,16 @@ impl ResponseBody {
     }
 }
 
+impl ResponseBody {
+    /// Keeps back the gateway's own words, for HEAD; their length in bytes, if there are any.
+    pub fn silence(&mut self) -> Option<usize> {
+        match &mut self.source {
+            Source::Own(text) => text.take().map(|text| text.len()),
+            Source::Upstream(_) => None,
+        }
+    }
+}
+
 impl FromUpstream {
     /// `idle_timeout` zero: it may be silent for as long as it likes.
     #[must_use]

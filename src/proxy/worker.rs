@@ -86,32 +86,23 @@ impl Listener {
         }
     }
 
-    /// A place for a connection from `peer`.
+    /// A place for a connection from `peer`; of one that speaks `for_others` the address is not counted.
     ///
     /// # Errors
     /// The bound that is reached.
-    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, Refused> {
-        let admitted = Admitted {
+    pub fn admit(self: &Arc<Self>, peer: IpAddr, for_others: bool) -> Result<Admitted, Refused> {
+        let mut admitted = Admitted {
             listener: self.clone(),
             peer,
+            counted: false,
         };
         // Counted first: dropping `admitted` counts it out again.
         self.metrics.connections.inc();
-        let all = self.connections.fetch_add(1, Ordering::AcqRel);
-        let bound = self.config.max_connections_per_address;
-        let same = if bound > 0 {
-            let mut by_address = self.by_address.lock();
-            let count = by_address.entry(peer).or_default();
-            *count += 1;
-            *count
-        } else {
-            0
-        };
-        if all >= self.config.max_connections {
+        if self.connections.fetch_add(1, Ordering::AcqRel) >= self.config.max_connections {
             return Err(Refused::MaxConnections);
         }
-        if same > bound {
-            return Err(Refused::MaxConnectionsPerAddress);
+        if !for_others {
+            admitted.count()?;
         }
         Ok(admitted)
     }
@@ -122,15 +113,43 @@ impl Listener {
 pub struct Admitted {
     /// The listener.
     pub listener: Arc<Listener>,
-    /// The other end.
+    /// The other end, or whom it says that it speaks for.
     pub peer: IpAddr,
+    /// It counts at its address.
+    counted: bool,
+}
+
+impl Admitted {
+    /// It is `client`'s connection, which a proxy hands on.
+    ///
+    /// # Errors
+    /// The bound that is reached.
+    pub fn stands_for(&mut self, client: IpAddr) -> Result<(), Refused> {
+        self.peer = client;
+        self.count()
+    }
+
+    fn count(&mut self) -> Result<(), Refused> {
+        let bound = self.listener.config.max_connections_per_address;
+        if bound == 0 {
+            return Ok(());
+        }
+        self.counted = true;
+        let mut by_address = self.listener.by_address.lock();
+        let count = by_address.entry(self.peer).or_default();
+        *count += 1;
+        if *count > bound {
+            return Err(Refused::MaxConnectionsPerAddress);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.listener.metrics.connections.dec();
         self.listener.connections.fetch_sub(1, Ordering::AcqRel);
-        if self.listener.config.max_connections_per_address > 0 {
+        if self.counted {
             let mut by_address = self.listener.by_address.lock();
             if let Some(count) = by_address.get_mut(&self.peer) {
                 *count = count.saturating_sub(1);
@@ -201,7 +220,8 @@ async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListene
                 continue;
             }
         };
-        let admitted = match listener.admit(peer.ip().to_canonical()) {
+        let peer = peer.ip().to_canonical();
+        let admitted = match listener.admit(peer, arrival::hands_on(&worker, &listener, peer)) {
             Ok(admitted) => admitted,
             Err(bound) => {
                 listener.metrics.count_refused(bound);

@@ -14,11 +14,13 @@ mod explain;
 mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
+mod http2;
 mod keys;
 mod limits;
 mod logs_and_metrics;
 mod migration;
 mod mode;
+mod proxy_protocol;
 mod reload;
 mod request_headers;
 mod response_headers;

@@ -7,7 +7,7 @@ use super::{LEAST, REFERENCE, reference_environment, wrong, wrong_with};
 use crate::config::model::{
     Action, ClaimRule, Config, Endpoint, Llm, RemoteKeyIn, RemoteTokenKind, Scalar, TokenSource,
 };
-use crate::config::{Environment, read_values, reader_of};
+use crate::config::{read_values, reader_of};
 
 const LATER: &str = ": not available in this version yet; leave it out";
 
@@ -92,9 +92,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
         assert_eq!(wrong(on), [format!("{key}{LATER}")]);
         assert_eq!(wrong(default), Vec::<String>::new());
     }
-    let text = LEAST.replace("name = \"public\"", "name = \"public\"\nproxy_protocol = true");
-    let refused = [format!("listeners.public.proxy_protocol{LATER}")];
-    assert_eq!(wrong_with(&text, &Environment::default()), refused);
 }
 
 /// The values of a text that is ahead of its features.

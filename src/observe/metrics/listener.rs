@@ -24,11 +24,18 @@ pub enum Refused {
     MaxConnectionsPerAddress,
     /// It is no TLS, no certificate was shown that had to be, or it took too long.
     TlsHandshake,
+    /// A trusted proxy said nothing, or nonsense, of whom it speaks for.
+    ProxyProtocol,
 }
 
 impl Refused {
     /// Every reason, in the order of declaration.
-    const ALL: [Self; 3] = [Self::MaxConnections, Self::MaxConnectionsPerAddress, Self::TlsHandshake];
+    const ALL: [Self; 4] = [
+        Self::MaxConnections,
+        Self::MaxConnectionsPerAddress,
+        Self::TlsHandshake,
+        Self::ProxyProtocol,
+    ];
 
     /// The `reason` label.
     #[must_use]
@@ -37,6 +44,7 @@ impl Refused {
             Self::MaxConnections => "max_connections",
             Self::MaxConnectionsPerAddress => "max_connections_per_address",
             Self::TlsHandshake => "tls_handshake",
+            Self::ProxyProtocol => "proxy_protocol",
         }
     }
 }

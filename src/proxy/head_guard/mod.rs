@@ -28,6 +28,7 @@ mod stream;
 
 pub use head::{Framing, judge_head, judge_head_within};
 pub use refusal::{Fault, Refusal};
+pub use request_line::is_target;
 pub use stream::FIRST_BYTE_TIME;
 
 use std::io::{self, IoSlice};

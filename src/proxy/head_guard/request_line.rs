@@ -60,8 +60,9 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// Origin-form, absolute-form with http or https, or `*` for OPTIONS (RFC 9112 §3.2).
-fn is_target(method: &[u8], target: &[u8]) -> bool {
+/// Whether a target is of origin-form, absolute-form with http or https, or `*` for OPTIONS (RFC 9112 §3.2).
+#[must_use]
+pub fn is_target(method: &[u8], target: &[u8]) -> bool {
     if target == b"*" {
         return method == b"OPTIONS";
     }

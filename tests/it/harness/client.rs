@@ -7,6 +7,8 @@ use gateway::demo::client::{self, Connection};
 pub use gateway::demo::client::{Request, Response};
 use gateway::demo::wire::Head;
 
+use tokio::net::TcpStream;
+
 use super::soon;
 
 /// One connection of a client.
@@ -24,6 +26,14 @@ impl Client {
             .await
             .expect("somebody listens");
         Self { to, connection }
+    }
+
+    /// On a connection that is open already.
+    pub fn over(to: SocketAddr, stream: TcpStream) -> Self {
+        Self {
+            to,
+            connection: Connection::new(stream),
+        }
     }
 
     /// Sends a request and reads the whole answer.

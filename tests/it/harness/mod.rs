@@ -6,6 +6,7 @@
 mod client;
 mod clock;
 mod gateway;
+pub mod http2;
 mod issuer;
 mod redis;
 pub mod tls;

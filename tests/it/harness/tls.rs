@@ -120,6 +120,11 @@ impl TlsClient {
         connect(self.config(), to, name).await
     }
 
+    /// A handshake on a connection that is open already.
+    pub async fn over(&self, stream: TcpStream, name: &str) -> io::Result<TlsConnection> {
+        over(self.config(), stream, name).await
+    }
+
     /// Sends a request on a connection of its own, whose handshake asks for this name.
     pub async fn send(&self, to: SocketAddr, name: &str, request: &Request) -> Response {
         let mut connection = self.connect(to, name).await.expect("a handshake");
@@ -129,7 +134,10 @@ impl TlsClient {
 
 /// A connection with this config, which may remember sessions.
 pub async fn connect(config: Arc<ClientConfig>, to: SocketAddr, name: &str) -> io::Result<TlsConnection> {
-    let stream = TcpStream::connect(to).await?;
+    over(config, TcpStream::connect(to).await?, name).await
+}
+
+async fn over(config: Arc<ClientConfig>, stream: TcpStream, name: &str) -> io::Result<TlsConnection> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let shaken = TlsConnector::from(config).connect(name, stream);
     let stream = soon("a handshake, or its refusal", shaken).await?;
