@@ -325,9 +325,14 @@ impl World {
     fn judge<'w>(&'w self, target: &Uri, headers: &HeaderMap) -> Result<Verdict<'w>, Code> {
         let facts = self.facts(target, headers);
         let Snapshot { policy, meters, .. } = &self.snapshot;
-        let case = judge::open(policy, &facts, meters).map_err(|refused| refused.denial.code)?;
-        let evidence = at_once(evidence::gather(&self.metrics, &self.snapshot, &facts, &case));
-        Ok(judge::decide(policy, &facts, case, &evidence, meters).alone(meters, self.now.monotonic_ns))
+        let mut case = judge::open(policy, &facts, meters).map_err(|refused| refused.denial.code)?;
+        let evidence = at_once(evidence::gather(&self.metrics, &self.snapshot, &facts, &mut case));
+        let undecided = judge::decide(policy, &facts, case, &evidence, meters);
+        Ok(at_once(evidence::conclude(
+            &self.snapshot,
+            undecided,
+            self.now.monotonic_ns,
+        )))
     }
 
     fn allow(&self, count: &mut Count, path: &'static str, credential: &[(&'static str, &str)]) {

@@ -122,6 +122,9 @@ fn metrics(gateway: &Gateway) -> Vec<u8> {
     for keys in &snapshot.keys {
         keys.measure();
     }
+    if let Some(revocations) = &snapshot.revocations {
+        revocations.measure();
+    }
     for counters in &snapshot.meters.0 {
         counters.measure();
     }

@@ -8,6 +8,7 @@ use crate::policy::route::Route;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::keys::Keys;
 use crate::runtime::meters::Counters;
+use crate::runtime::revocation::RevocationStatus;
 use crate::runtime::snapshot::Snapshot;
 
 /// The status as JSON.
@@ -35,6 +36,7 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
             "up": store.is_up(),
             "error": store.error().as_deref(),
         })),
+        "revocation": snapshot.revocations.as_ref().map(|revocations| revocation(&revocations.status())),
         "limits": snapshot.meters.0.iter().map(|counters| limit(counters)).collect::<Vec<Value>>(),
     });
     let mut text = status.to_string().into_bytes();
@@ -87,6 +89,15 @@ fn issuer(keys: &Keys) -> Value {
         "age_seconds": status.age.map(|age| age.as_secs()),
         "last_error": status.last_error,
         "next_refresh_seconds": status.next_refresh.map(|left| left.as_secs()),
+    })
+}
+
+fn revocation(status: &RevocationStatus) -> Value {
+    json!({
+        "entries": status.entries,
+        "current": status.current,
+        "age_seconds": status.age.map(|age| age.as_secs_f64()),
+        "on_store_error": if status.serves_meanwhile { "serve" } else { "deny" },
     })
 }
 

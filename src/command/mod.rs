@@ -6,6 +6,7 @@ mod explain;
 mod health;
 mod key;
 mod mode;
+mod revoke;
 mod routes;
 mod run;
 mod serving;
@@ -54,6 +55,8 @@ enum Command {
     /// Make or hash an API key.
     #[command(subcommand)]
     Key(key::Command),
+    /// Revoke a token, a user's tokens or an API key on every gateway that shares the Redis.
+    Revoke(revoke::Options),
     /// Ask the running gateway whether it is ready.
     Health,
 }
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Routes(options) => routes::run(&config, &options),
         Command::Mode(options) => mode::run(&config, &options),
         Command::Key(command) => key::run(&command),
+        Command::Revoke(options) => revoke::run(&config, &options),
         Command::Health => health::run(&config),
     }
 }

@@ -1,5 +1,6 @@
 //! `gateway routes`: the table of routes, in the order of the file.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use crate::compile::ModeInForce;
 use crate::config::model::{Action, Route as Written};
+use crate::config::{Source, Sources};
 use crate::demo::Paint;
 use crate::policy::authz::Requirement;
 use crate::policy::limit::Limit;
@@ -32,7 +34,7 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
     let both = loaded.config.routes.iter().zip(&compiled.policy.routes);
     let rows: Vec<Row> = both
         .zip(&compiled.modes)
-        .map(|((written, route), mode)| Row::of(written, route, mode))
+        .map(|((written, route), mode)| Row::of(written, route, mode, &loaded.sources))
         .collect();
     if !options.json {
         print!("{}", table(&rows, Paint::for_stdout()));
@@ -63,6 +65,11 @@ struct Row {
     auth: Auth,
     require: Vec<Required>,
     limits: Vec<LimitRow>,
+    /// Where each key was written; those not named hold their default.
+    sources: BTreeMap<String, String>,
+    /// The route's own place, and what came from elsewhere.
+    #[serde(skip)]
+    from: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,7 +101,8 @@ struct LimitRow {
 }
 
 impl Row {
-    fn of(written: &Written, route: &Route, mode: &ModeInForce) -> Self {
+    fn of(written: &Written, route: &Route, mode: &ModeInForce, sources: &Sources) -> Self {
+        let own = Origins::of(&written.name, sources);
         Self {
             name: written.name.clone(),
             listeners: written.listeners.clone(),
@@ -121,11 +129,13 @@ impl Row {
                 .chain(&route.caller_limits)
                 .map(|limit| limit_row(limit))
                 .collect(),
+            from: own.from(),
+            sources: own.keys.into_iter().map(|(key, from)| (key.to_owned(), from)).collect(),
         }
     }
 
     /// As many cells as [`TITLES`].
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self) -> [String; 9] {
         let any = |list: &[String]| {
             if list.is_empty() {
                 "*".to_owned()
@@ -163,7 +173,51 @@ impl Row {
             auth,
             none(require.collect::<Vec<_>>().join("; ")),
             none(limits.collect::<Vec<_>>().join(", ")),
+            self.from.clone(),
         ]
+    }
+}
+
+/// Where a route's values came from.
+struct Origins<'s> {
+    /// The route itself.
+    route: Source,
+    /// Each key that was written, and where.
+    keys: Vec<(&'s str, String)>,
+    /// Those that were written somewhere else than in the route.
+    elsewhere: Vec<String>,
+}
+
+impl<'s> Origins<'s> {
+    fn of(route: &str, sources: &'s Sources) -> Self {
+        let table = format!("routes.{route}");
+        let mut origins = Self {
+            route: sources.of(&table),
+            keys: Vec::new(),
+            elsewhere: Vec::new(),
+        };
+        for (key, source) in sources.right_below(&table) {
+            let inherited = sources.get(&format!("defaults.{key}")) == Some(source);
+            let from = if inherited {
+                format!("{source} [defaults]")
+            } else {
+                source.to_string()
+            };
+            let is_outside = match source {
+                Source::Variable(_) | Source::Override(_) | Source::Shared => true,
+                Source::File(_) | Source::Written(_) => false,
+            };
+            if inherited || is_outside {
+                origins.elsewhere.push(format!("{key}: {from}"));
+            }
+            origins.keys.push((key, from));
+        }
+        origins
+    }
+
+    fn from(&self) -> String {
+        let own = std::iter::once(self.route.to_string());
+        own.chain(self.elsewhere.iter().cloned()).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -185,8 +239,8 @@ fn limit_row(limit: &Limit) -> LimitRow {
     }
 }
 
-const TITLES: [&str; 8] = [
-    "ROUTE", "HOST", "PATH", "METHODS", "UPSTREAM", "AUTH", "REQUIRE", "LIMITS",
+const TITLES: [&str; 9] = [
+    "ROUTE", "HOST", "PATH", "METHODS", "UPSTREAM", "AUTH", "REQUIRE", "LIMITS", "FROM",
 ];
 
 /// Columns as wide as their widest cell; the last is not padded.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Problems;
-use crate::config::model::{self, Config, LimitAlgorithm, LimitStore, LimitUnit, Rate, TierRate};
+use crate::config::model::{self, Config, LimitAlgorithm, LimitStore, LimitUnit, OnStoreError, Rate, TierRate};
 use crate::policy::judge::AuthFailures;
 use crate::policy::limit::{By, Limit, LimitId, Measure, Plan, Quota, Unit};
 
@@ -19,18 +19,25 @@ pub(super) fn limits(config: &Config, problems: &mut Problems) -> (Vec<LimitSpec
     let mut limits = BTreeMap::new();
     for (name, limit) in &config.limits {
         refuse_what_does_not_fit(name, limit, problems);
+        if limit.store == LimitStore::Redis && config.redis.is_none() {
+            problems.at(
+                &format!("limits.{name}.store"),
+                "needs a [redis], where gateways count together",
+            );
+        }
         let Some(rate) = measure(limit) else {
             continue;
         };
         let id = LimitId(specs.len());
         let compiled = compiled(name, limit, rate, id);
-        specs.push(spec(&compiled, limit.max_keys));
+        let in_store = (limit.store == LimitStore::Redis).then_some(limit.on_store_error);
+        specs.push(spec(&compiled, limit.max_keys, in_store));
         limits.insert(name.clone(), Arc::new(compiled));
     }
     (specs, limits)
 }
 
-fn spec(limit: &Limit, max_keys: usize) -> LimitSpec {
+fn spec(limit: &Limit, max_keys: usize, in_store: Option<OnStoreError>) -> LimitSpec {
     LimitSpec {
         name: limit.name.clone(),
         max_keys,
@@ -38,6 +45,7 @@ fn spec(limit: &Limit, max_keys: usize) -> LimitSpec {
         by: limit.by.clone(),
         unit: limit.unit,
         ipv6_prefix: limit.ipv6_prefix,
+        in_store,
     }
 }
 
@@ -61,6 +69,7 @@ fn refuse_what_does_not_fit(name: &str, limit: &model::Limit, problems: &mut Pro
             ("algorithm", limit.algorithm != LimitAlgorithm::Gcra),
             ("charge_on", !limit.charge_on.is_empty()),
             ("unit", limit.unit != LimitUnit::Requests),
+            ("store", limit.store != LimitStore::Local),
         ] {
             if given {
                 problem(key, "is of a `rate`, and this limit has `concurrent`; leave it out");
@@ -129,7 +138,7 @@ pub(super) fn auth_failures(config: &Config, place: usize) -> Option<(LimitSpec,
         ipv6_prefix: 64,
     };
     Some((
-        spec(&limit, 100_000),
+        spec(&limit, 100_000, None),
         AuthFailures {
             limit: Arc::new(limit),
             include_jwt: failures.include_jwt,

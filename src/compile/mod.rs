@@ -6,6 +6,7 @@ mod identity;
 mod in_force;
 mod issuers;
 mod limits;
+mod revocation;
 mod routes;
 mod store;
 mod tls;
@@ -29,9 +30,10 @@ use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
 pub use in_force::{DecidedBy, ModeInForce};
-pub use routes::Names;
+pub use revocation::{KeyPattern, RevocationSpec, Subject};
+pub use routes::{Hidden, Names};
 pub use store::{Servers, StoreSpec};
-pub use tls::ServerTls;
+pub use tls::{ClientTls, ServerTls};
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]
@@ -48,6 +50,10 @@ pub struct Compiled {
     pub tls: Vec<Option<ServerTls>>,
     /// What gateways share.
     pub store: Option<StoreSpec>,
+    /// What is revoked, by keys of the store.
+    pub revocation: Option<RevocationSpec>,
+    /// Wider routes that narrower ones hide, which is seldom meant.
+    pub hidden: Vec<Hidden>,
     /// By route: the mode in force, and why.
     pub modes: Vec<ModeInForce>,
 }
@@ -110,6 +116,16 @@ pub struct LimitSpec {
     pub unit: Unit,
     /// IPv6 callers are counted by networks of this length.
     pub ipv6_prefix: u8,
+    /// Gateways count together, in the store; and what happens while it is away.
+    pub in_store: Option<model::OnStoreError>,
+}
+
+impl LimitSpec {
+    /// All that gives a count its meaning: another rate or another `by` counts afresh.
+    #[must_use]
+    pub fn meaning(&self) -> String {
+        format!("{:?} {:?} {:?} {}", self.rate, self.by, self.unit, self.ipv6_prefix)
+    }
 }
 
 /// An upstream. Equal specs keep their connections across a reload.
@@ -119,6 +135,8 @@ pub struct UpstreamSpec {
     pub name: Arc<str>,
     /// As configured.
     pub config: model::Upstream,
+    /// What its `https://` endpoints are spoken to with; `None`: it has none.
+    pub tls: Option<ClientTls>,
 }
 
 /// What the whole compilation shares.
@@ -164,6 +182,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     let mut specs = limit_specs;
     specs.extend(auth_failures.as_ref().map(|(spec, _)| spec.clone()));
     let compiled = Compiled {
+        hidden: routes::hidden(config, &places),
         policy: Policy {
             routes,
             listeners,
@@ -184,6 +203,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
             .map(|listener| tls::of_listener(listener, problems)))
         .collect(),
         store: store::store(config.redis.as_ref(), problems),
+        revocation: revocation::revocation(config, problems),
         modes,
     };
     (problems.count() == before).then_some(compiled)
@@ -281,11 +301,12 @@ fn upstreams(config: &Config, problems: &mut Problems) -> Vec<UpstreamSpec> {
             );
         }
     }
-    let spec = |(name, upstream): (&String, &model::Upstream)| UpstreamSpec {
+    let specs = config.upstreams.iter().map(|(name, upstream)| UpstreamSpec {
         name: Arc::from(name.as_str()),
         config: upstream.clone(),
-    };
-    config.upstreams.iter().map(spec).collect()
+        tls: tls::of_upstream(name, upstream, problems),
+    });
+    specs.collect()
 }
 
 #[cfg(test)]

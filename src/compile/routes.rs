@@ -2,7 +2,9 @@
 
 mod action;
 mod headers;
+mod hidden;
 mod modes;
+mod path;
 mod requirement;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +15,7 @@ use http::Method;
 use crate::config::Problems;
 use crate::config::model::{self, Config};
 use crate::policy::address::Networks;
+use crate::policy::cors::{Cors, CorsSpec};
 use crate::policy::credential::TokenSource;
 use crate::policy::digest::key_of;
 use crate::policy::identity::AuthMethod;
@@ -21,6 +24,9 @@ use crate::policy::pattern::Pattern;
 use crate::policy::route::{Methods, Place, Route};
 
 use super::token_source;
+
+pub use hidden::Hidden;
+pub(super) use hidden::hidden;
 
 /// Where a route is served.
 pub(super) struct Served {
@@ -40,6 +46,7 @@ impl Served {
 pub struct Names<'c> {
     issuers: Vec<&'c str>,
     upstreams: HashMap<&'c str, usize>,
+    cors: HashMap<&'c str, Arc<Cors>>,
 }
 
 impl<'c> Names<'c> {
@@ -53,6 +60,11 @@ impl<'c> Names<'c> {
                 .keys()
                 .enumerate()
                 .map(|(place, name)| (name.as_str(), place))
+                .collect(),
+            cors: config
+                .cors
+                .iter()
+                .map(|(name, written)| (name.as_str(), Arc::new(cors(written))))
                 .collect(),
         }
     }
@@ -193,6 +205,7 @@ impl Compiling<'_, '_> {
             reads_tokens: written.llm.is_some(),
             allow_encoded_slash: written.allow_encoded_slash,
             max_body: written.max_body,
+            cors: self.cors(),
             headers: self.headers(),
             action: self.action(),
             access_log: written.access_log && self.config.log.access,
@@ -238,6 +251,16 @@ impl Compiling<'_, '_> {
         sources
     }
 
+    fn cors(&mut self) -> Option<Arc<Cors>> {
+        let name = self.written.cors.as_ref()?;
+        let cors = self.names.cors.get(name.as_str()).cloned();
+        if cors.is_none() {
+            let known = list(self.config.cors.keys().map(String::as_str));
+            self.problem("cors", format!("no [cors.{name}]; there are: {known}"));
+        }
+        cors
+    }
+
     fn limits(&mut self, limits: &BTreeMap<String, Arc<Limit>>) -> (Vec<Arc<Limit>>, Vec<Arc<Limit>>) {
         let written = self.written;
         let mut found: Vec<Arc<Limit>> = Vec::new();
@@ -275,6 +298,17 @@ fn methods(names: &[String]) -> Methods {
             .filter_map(|name| Method::from_bytes(name.as_bytes()).ok())
             .collect(),
     )
+}
+
+fn cors(written: &model::Cors) -> Cors {
+    Cors::new(&CorsSpec {
+        origins: &written.origins,
+        methods: &written.methods,
+        headers: &written.headers,
+        expose: &written.expose,
+        credentials: written.credentials,
+        max_age: written.max_age,
+    })
 }
 
 fn host_pattern(host: &str) -> Option<String> {

@@ -199,6 +199,61 @@ fn an_answer_of_the_gateways_own_must_be_one_and_send_nobody_where_a_client_want
 }
 
 #[test]
+fn r17_another_path_must_be_one_for_every_request_of_the_route() {
+    for (keys, key, says) in [
+        ("strip_prefix = \"/y\"", "strip_prefix", "beginning of every path"),
+        ("strip_prefix = \"/x/y\"", "strip_prefix", "/x/{org}/* has another"),
+        ("strip_prefix = \"/x/\"", "strip_prefix", "whole segments"),
+        ("strip_prefix = \"/\"", "strip_prefix", "whole segments"),
+        ("strip_prefix = \"/x/*\"", "strip_prefix", "whole segments"),
+        ("strip_prefix = \"/x/{org}\"", "strip_prefix", "whole segments"),
+        ("replace_path = \"/a//b\"", "replace_path", "two servers"),
+        ("replace_path = \"/a/../b\"", "replace_path", "two servers"),
+        ("replace_path = \"/a%2Fb\"", "replace_path", "two servers"),
+        ("replace_path = \"/{who}\"", "replace_path", "{who}"),
+        ("replace_path = \"/{host}\"", "replace_path", "{host}"),
+        ("replace_path = \"/.{org}\"", "replace_path", "whole segment"),
+        ("replace_path = \"/{org}.\"", "replace_path", "whole segment"),
+        ("replace_path = \"/a{path}/b\"", "replace_path", "at its end"),
+        ("replace_path = \"/a/{path}\"", "replace_path", "at its end"),
+        (
+            "strip_prefix = \"/x\"\nreplace_path = \"/a\"",
+            "replace_path",
+            "instead of",
+        ),
+        ("cors = \"app\"", "cors", "no [cors.app]"),
+        (
+            "set_headers = { X-A = \"{userid}\" }",
+            "set_headers.X-A",
+            "none of {user}",
+        ),
+        (
+            "response_headers = { set = { X-A = \"{path}\" } }",
+            "response_headers.set.X-A",
+            "none of {user}",
+        ),
+    ] {
+        let lines = format!("paths = [\"/x/{{org}}/*\"]\nauth = \"jwt\"\n{keys}");
+        let told = problems(&with_route(&lines), &Environment::default());
+        assert!(
+            told.contains(&format!("routes.a.{key}: ")) && told.contains(says),
+            "{keys}\n{told}"
+        );
+    }
+    for keys in [
+        "strip_prefix = \"/x\"",
+        "replace_path = \"/a/{org}/b\"",
+        "replace_path = \"/a/{path.org}\"",
+        "replace_path = \"/a{path}\"",
+        "strip_prefix = \"/x\"\nreplace_path = \"/a/b{path}\"",
+        "set_headers = { X-A = '{\"a\":1}', X-B = \"{user}/{tenant}/{client_ip}/{request_id}\" }",
+    ] {
+        let lines = format!("paths = [\"/x/{{org}}/*\"]\nauth = \"jwt\"\n{keys}");
+        assert_eq!(problems(&with_route(&lines), &Environment::default()), "", "{keys}");
+    }
+}
+
+#[test]
 fn a_mode_without_what_it_needs_is_refused() {
     let bare = "[[listeners]]\nname = \"p\"\n[upstreams.app]\nurls = [\"http://127.0.0.1:1\"]\n[[routes]]\nname = \"a\"\n\
                 paths = [\"/\"]\nupstream = \"app\"\nauth = \"hybrid\"";

@@ -1,4 +1,5 @@
-//! TLS of listeners: certificates, keys and authorities read from their files and put together, with every mistake at its key.
+//! TLS of listeners and to upstreams: certificates, keys and authorities read from their files and put together, with every
+//! mistake at its key.
 //!
 //! Depends on rustls, the config's paths and the collector of problems. What can fail fails here: the runtime is handed what works.
 
@@ -7,11 +8,14 @@ mod files;
 
 use std::sync::Arc;
 
+use rustls::pki_types::ServerName;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::config::Problems;
-use crate::config::model::{Certificate, ClientAuth, Listener};
+use crate::config::model::{Certificate, ClientAuth, Endpoint, Listener, Upstream, UpstreamTls};
 use crate::policy::digest::SecretDigest;
 
 use by_name::ByName;
@@ -35,6 +39,92 @@ impl PartialEq for ServerTls {
     fn eq(&self, other: &Self) -> bool {
         self.made_of.same(&other.made_of)
     }
+}
+
+/// TLS to an upstream.
+#[derive(Debug, Clone)]
+pub struct ClientTls {
+    /// Ready for handshakes.
+    pub config: Arc<ClientConfig>,
+    /// Whose certificate an endpoint must show; `None`: that of its own host.
+    pub server_name: Option<ServerName<'static>>,
+    /// Of all files that it was made of.
+    made_of: SecretDigest,
+}
+
+impl PartialEq for ClientTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.made_of.same(&other.made_of) && self.server_name == other.server_name
+    }
+}
+
+impl Eq for ClientTls {}
+
+/// TLS to an upstream: `None` for a plain one, and for one with problems.
+pub(super) fn of_upstream(name: &str, upstream: &Upstream, problems: &mut Problems) -> Option<ClientTls> {
+    let key = |key: &str| format!("upstreams.{name}.tls{key}");
+    if !upstream.urls.iter().any(|url| matches!(url, Endpoint::Https { .. })) {
+        if upstream.tls.is_some() {
+            problems.at(&key(""), "is of no use: no url begins with https://");
+        }
+        return None;
+    }
+    let mut files = Files::new(problems);
+    let (mut authorities, mut own, mut server_name) = (None, None, None);
+    if let Some(UpstreamTls {
+        ca,
+        cert,
+        key: private,
+        server_name: wanted,
+    }) = &upstream.tls
+    {
+        authorities = ca.as_ref().map(|ca| files.authorities(ca, &key(".ca")));
+        own = cert
+            .as_ref()
+            .zip(private.as_ref())
+            .map(|(cert, private)| files.pair((cert, &key(".cert")), (private, &key(".key"))));
+        server_name = wanted.as_ref().map(|wanted| ServerName::try_from(wanted.clone()));
+    }
+    // A file that could not be read has been noted, and leaves no digest.
+    let made_of = files.digest(upstream.http2)?;
+    let server_name = match server_name.transpose() {
+        Ok(server_name) => server_name,
+        Err(_) => {
+            problems.at(&key(".server_name"), "is no host that a certificate can be for");
+            return None;
+        }
+    };
+    match client_config(authorities.flatten(), own.flatten(), upstream.http2) {
+        Ok(config) => Some(ClientTls {
+            config: Arc::new(config),
+            server_name,
+            made_of,
+        }),
+        Err(error) => {
+            problems.at(&format!("upstreams.{name}"), format!("TLS cannot be used: {error}"));
+            None
+        }
+    }
+}
+
+/// Trusts `authorities`, else what the system trusts, and shows `own` when asked.
+fn client_config(
+    authorities: Option<RootCertStore>,
+    own: Option<CertifiedKey>,
+    http2: bool,
+) -> Result<ClientConfig, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(files::provider()).with_safe_default_protocol_versions()?;
+    let builder = match authorities {
+        Some(roots) => builder.with_root_certificates(roots),
+        None => builder.with_platform_verifier()?,
+    };
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
+    };
+    let protocol: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(config)
 }
 
 /// TLS of one listener, by its place: `None` for a plain one, and for one with problems.

@@ -157,6 +157,16 @@ impl Sources {
         self.keys.get(key)
     }
 
+    /// The keys right below a table that was written, with their sources.
+    pub fn right_below<'s>(&'s self, table: &str) -> impl Iterator<Item = (&'s str, &'s Source)> + use<'s> {
+        let prefix = format!("{table}.");
+        let own = self.keys.get(table);
+        let keys = self.keys.range(prefix.clone()..);
+        let below = keys.map_while(move |(key, source)| Some((key.strip_prefix(&prefix)?, source)));
+        // A section that was left out stands where its table does.
+        below.filter(move |(key, source)| !key.contains(['.', '[']) && Some(*source) != own)
+    }
+
     pub(super) fn record(&mut self, key: String, source: Source) {
         self.keys.insert(key, source);
     }

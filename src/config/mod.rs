@@ -22,6 +22,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use environment::{Environment, Modes};
 pub use error::{ConfigError, ConfigErrors, Location, Problems, Source, Sources, nearest};
@@ -100,6 +101,14 @@ fn reader_of<'e>(path: &Path, environment: &'e Environment) -> Reader<'e> {
         shared: environment.shared.clone(),
         ignored: Vec::new(),
     }
+}
+
+/// A duration as the config writes them, longer than zero: for arguments of commands.
+///
+/// # Errors
+/// What would be one.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    value::some_duration(&value::Value::Text(text.to_owned())).map_err(|wrong| wrong.to_string())
 }
 
 fn read_all<T>(

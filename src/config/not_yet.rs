@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint, LimitStore, TokenSource};
+use super::model::{Config, Endpoint, TokenSource};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -23,30 +23,17 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
     }
     later(config.resource.is_some(), "resource".to_owned());
-    later(config.revocation.is_some(), "revocation".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
-    for name in config.cors.keys() {
-        later(true, format!("cors.{name}"));
-    }
-    for (name, limit) in &config.limits {
-        let key = |key| format!("limits.{name}.{key}");
-        later(limit.store == LimitStore::Redis, key("store"));
-    }
     for (name, upstream) in &config.upstreams {
         let key = |key| format!("upstreams.{name}.{key}");
         let unix = upstream.urls.iter().any(|url| matches!(url, Endpoint::Unix(_)));
         later(unix, key("urls"));
-        later(upstream.http2, key("http2"));
         later(!upstream.try_timeout.is_zero(), key("try_timeout"));
         later(upstream.health.is_some(), key("health"));
-        later(upstream.tls.is_some(), key("tls"));
     }
     for route in &config.routes {
         let key = |key| format!("routes.{}.{key}", route.name);
         later(route.token_sources.iter().any(is_not_header), key("token_sources"));
-        later(route.cors.is_some(), key("cors"));
-        later(!route.strip_prefix.is_empty(), key("strip_prefix"));
-        later(!route.replace_path.is_empty(), key("replace_path"));
         later(route.close_on_expiry, key("close_on_expiry"));
     }
 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use tracing::Level;
 
 use super::line::Line;
@@ -146,6 +146,16 @@ impl AccessLine<'_> {
         line.optional("user_agent", self.user_agent);
         line.word("service", "gateway");
         line.end();
+    }
+}
+
+/// The name of a protocol's version in the line.
+#[must_use]
+pub const fn protocol_name(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _http_1_1 => "HTTP/1.1",
     }
 }
 

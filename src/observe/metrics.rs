@@ -128,6 +128,15 @@ pub struct StoreMetrics {
     pub errors: IntCounter,
 }
 
+/// The metrics of the local copy of revocations; to be set before each [`Metrics::text`].
+#[derive(Debug)]
+pub struct RevocationMetrics {
+    /// Revocations that are known.
+    pub entries: IntGauge,
+    /// 1 while all of the last second's are.
+    pub current: IntGauge,
+}
+
 /// The names that a config has.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)]
@@ -160,7 +169,13 @@ impl Metrics {
                 &families.jwt_validations,
                 &[SERVICE, SUCCESS],
                 &[SERVICE],
-                [Code::InvalidToken, Code::TokenExpired, Code::AuthUnavailable].into_iter(),
+                [
+                    Code::InvalidToken,
+                    Code::TokenExpired,
+                    Code::TokenRevoked,
+                    Code::AuthUnavailable,
+                ]
+                .into_iter(),
             ),
             jwt_validation_duration: families.jwt_validation_duration.with_label_values(&[SERVICE]),
             jwks_cache_hits: families.jwks_cache_hits.with_label_values(&[SERVICE]),
@@ -259,6 +274,15 @@ impl Metrics {
             up: up(&families.dependency_up, &[STORE]),
             duration: families.dependency_duration.with_label_values(&[STORE]),
             errors: families.store_errors.with_label_values(&[STORE]),
+        }
+    }
+
+    /// The handles of the local copy of revocations.
+    #[must_use]
+    pub fn revocations(&self) -> RevocationMetrics {
+        RevocationMetrics {
+            entries: self.families.revocations.with_label_values::<&str>(&[]),
+            current: self.families.revocations_current.with_label_values::<&str>(&[]),
         }
     }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 
 use super::pattern::Pattern;
+use super::rewrite::Rewrite;
 use super::template::Template;
 
 /// What a route does with an allowed request.
@@ -32,6 +33,8 @@ pub struct Forward {
     pub upstream: usize,
     /// From the request's last byte to the response's head; zero: no bound.
     pub response_timeout: Duration,
+    /// Another path than the client's.
+    pub rewrite: Option<Rewrite>,
 }
 
 /// A fixed answer.
@@ -107,7 +110,7 @@ impl Redirect {
     /// `Location`; `None` when the request lacks something that it is made of, which only a host can be.
     #[must_use]
     pub fn headers(&self, target: &Target<'_>) -> Option<HeaderMap> {
-        let text = self.to.fill(|asked| target.text(asked).map(header_safe))?;
+        let text = self.to.fill(|asked| target.raw(asked).map(header_safe))?;
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::LOCATION, HeaderValue::try_from(text).ok()?);
         Some(headers)
@@ -132,7 +135,8 @@ impl Asked {
 }
 
 impl<'a> Target<'a> {
-    fn text(&self, asked: &Asked) -> Option<Cow<'a, str>> {
+    /// The client's own bytes.
+    pub(super) fn raw(&self, asked: &Asked) -> Option<Cow<'a, str>> {
         match asked {
             Asked::Host => self.host.map(Cow::Borrowed),
             Asked::Path => Some(Cow::Borrowed(self.uri.path())),

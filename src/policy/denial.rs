@@ -24,6 +24,7 @@ pub enum Code {
     Unauthorized,
     InvalidToken,
     TokenExpired,
+    TokenRevoked,
     InvalidApiKey,
     InvalidInternalAuth,
     AuthUnavailable,
@@ -34,7 +35,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedRequest,
         Self::RequestTimeout,
         Self::TargetTooLong,
@@ -48,6 +49,7 @@ impl Code {
         Self::Unauthorized,
         Self::InvalidToken,
         Self::TokenExpired,
+        Self::TokenRevoked,
         Self::InvalidApiKey,
         Self::InvalidInternalAuth,
         Self::AuthUnavailable,
@@ -72,6 +74,7 @@ impl Code {
             Self::Unauthorized => "unauthorized",
             Self::InvalidToken => "invalid_token",
             Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
             Self::InvalidApiKey => "invalid_api_key",
             Self::InvalidInternalAuth => "invalid_internal_auth",
             Self::AuthUnavailable => "auth_unavailable",
@@ -98,6 +101,7 @@ impl Code {
             Self::Unauthorized
             | Self::InvalidToken
             | Self::TokenExpired
+            | Self::TokenRevoked
             | Self::InvalidApiKey
             | Self::InvalidInternalAuth => StatusCode::UNAUTHORIZED,
             Self::AuthUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -122,6 +126,7 @@ impl Code {
             Self::Unauthorized => "This resource needs a credential.",
             Self::InvalidToken => "The access token is not valid.",
             Self::TokenExpired => "The access token has expired.",
+            Self::TokenRevoked => "The access token was revoked.",
             Self::InvalidApiKey => "The API key is not valid.",
             Self::InvalidInternalAuth => "The internal credential is not valid.",
             Self::AuthUnavailable => "Credentials cannot be checked at the moment; retry later.",

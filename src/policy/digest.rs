@@ -43,6 +43,13 @@ impl SecretDigest {
         high
     }
 
+    /// As hexadecimal digits, where a digest must be told.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        let [high, low] = self.halves();
+        format!("{high:032x}{low:032x}")
+    }
+
     fn halves(&self) -> [u128; 2] {
         let mut halves = [0u128; 2];
         for (index, byte) in self.0.iter().enumerate() {
@@ -74,6 +81,11 @@ mod tests {
     fn digests_are_sha_256_and_show_nothing() {
         let digest = SecretDigest::of(b"abc");
         assert_eq!(format!("{:x}", digest.half()), "ba7816bf8f01cfea414140de5dae2223");
+        assert!(
+            digest
+                .hex()
+                .starts_with("ba7816bf8f01cfea414140de5dae2223b00361a396177a9c")
+        );
         assert!(digest.same(&SecretDigest::of(b"abc")));
         assert!(!digest.same(&SecretDigest::of(b"abd")));
         assert_eq!(format!("{digest:?}"), "SecretDigest(…)");

@@ -13,11 +13,14 @@ use smallvec::SmallVec;
 use super::address::{Believed, Origin, X_FORWARDED_FOR, X_REAL_IP};
 use super::hop_by_hop::{HOP_BY_HOP, remove_nominated, wants_trailers};
 use super::identity::{AuthMethod, Identity, IdentityHeaders};
+use super::setting::{Setting, Subject};
 
 /// `X-Forwarded-Proto`.
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `X-Forwarded-Host`.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Forwarded-Prefix`: no standard, but what servers behind a prefix read (Traefik's, Spring's and Werkzeug's word for it).
+pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Headers that the gateway writes on a usual request: room for them is made once.
 const MOST_WRITTEN: usize = 8;
@@ -54,13 +57,15 @@ pub struct HeaderRules {
 #[derive(Debug, Default)]
 pub struct RouteHeaders {
     /// Set on the request, last.
-    pub set: Vec<(HeaderName, HeaderValue)>,
+    pub set: Vec<(HeaderName, Setting)>,
     /// Taken off the request.
     pub remove: Vec<HeaderName>,
+    /// What was taken off the path, for `X-Forwarded-Prefix`.
+    pub prefix: Option<HeaderValue>,
     /// Send the client's `Host`.
     pub preserve_host: bool,
     /// Set on the response.
-    pub response_set: Vec<(HeaderName, HeaderValue)>,
+    pub response_set: Vec<(HeaderName, Setting)>,
     /// Taken off the response.
     pub response_remove: Vec<HeaderName>,
     /// Turn a `Location` that names the upstream back to the public one.
@@ -182,6 +187,10 @@ impl HeaderRules {
         }
         headers.reserve(MOST_WRITTEN);
         set_forwarding(headers, hop);
+        if let Some(own) = &route.prefix {
+            let prefix = forwarded_prefix(headers, own);
+            headers.insert(X_FORWARDED_PREFIX, prefix);
+        }
         for (name, value) in identity.iter().flat_map(|identity| &identity.headers) {
             // INVARIANT: a caller's own copy is left only for internal callers, and was judged to be single and sound.
             if let Entry::Vacant(vacant) = headers.entry(name) {
@@ -198,8 +207,15 @@ impl HeaderRules {
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::UPGRADE, protocol.clone());
         }
-        for (name, value) in &route.set {
-            headers.insert(name.clone(), value.clone());
+        let subject = Subject {
+            identity,
+            client: hop.origin.client,
+            request_id: hop.request_id,
+        };
+        for (name, setting) in &route.set {
+            if let Some(value) = setting.value(&subject) {
+                headers.insert(name.clone(), value);
+            }
         }
     }
 
@@ -306,6 +322,18 @@ fn set_forwarding(headers: &mut HeaderMap, hop: &Hop<'_>) {
         let host = host.clone();
         headers.insert(X_FORWARDED_HOST, host);
     }
+}
+
+/// What was taken off here, behind what a trusted proxy took off before: together they are where the client sees the upstream's root.
+fn forwarded_prefix(headers: &HeaderMap, own: &HeaderValue) -> HeaderValue {
+    let mut told = headers.get_all(X_FORWARDED_PREFIX).iter();
+    let outer = told.next().filter(|_| told.next().is_none());
+    let outer = outer
+        .and_then(|outer| outer.to_str().ok())
+        .map(|outer| outer.trim_end_matches('/'));
+    let sound = outer.filter(|outer| outer.starts_with('/') && !outer.starts_with("//") && !outer.contains([',', ' ']));
+    let both = sound.and_then(|outer| HeaderValue::try_from(format!("{outer}{}", own.to_str().ok()?)).ok());
+    both.unwrap_or_else(|| own.clone())
 }
 
 /// The chain that a trusted proxy sent, with that proxy at its end; all copies become one value.

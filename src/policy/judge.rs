@@ -86,14 +86,7 @@ pub fn open<'p, 'r>(
         .as_ref()
         .map(|canary| canary.arm(&policy.places, &route.token_sources, facts));
     let mode = route.mode_on(arm);
-    let on_route = |denial| {
-        Box::new(Refused {
-            denial,
-            route: Some(route),
-            arm,
-            allowances: Allowances::new(),
-        })
-    };
+    let on_route = |denial| Box::new(Refused::on(route, arm, denial));
     if facts.path.has_encoded_slash() && !route.allow_encoded_slash {
         return Err(on_route(encoded_slash()));
     }
@@ -101,7 +94,7 @@ pub fn open<'p, 'r>(
         .places
         .presented(&mode.chain, &route.token_sources, facts.headers)
         .map_err(on_route)?;
-    if !route.allowed_from.is_empty() && !route.allowed_from.contain(facts.origin.client) {
+    if !route.allows_from(facts.origin.client) {
         return Err(on_route(Denial::plain(Code::AddressNotAllowed, "address_not_allowed")));
     }
     let mut case = Case {
@@ -139,6 +132,19 @@ pub struct Refused<'a> {
     pub allowances: Allowances<'a>,
 }
 
+impl<'a> Refused<'a> {
+    /// On a route, before any limit counted.
+    #[must_use]
+    pub fn on(route: &'a Route, arm: Option<Arm>, denial: Denial) -> Self {
+        Self {
+            denial,
+            route: Some(route),
+            arm,
+            allowances: Allowances::new(),
+        }
+    }
+}
+
 impl From<Denial> for Box<Refused<'_>> {
     fn from(denial: Denial) -> Self {
         Box::new(Refused {
@@ -174,6 +180,7 @@ pub fn decide<'p>(
         verdict,
         outcome,
         route: case.route,
+        pattern: case.pattern,
         held: case.held,
     }
 }
@@ -212,6 +219,7 @@ pub struct Undecided<'p> {
     verdict: Verdict<'p>,
     outcome: Result<(), Denial>,
     route: &'p Route,
+    pattern: &'p Pattern,
     held: Held<'p>,
 }
 
@@ -235,7 +243,7 @@ impl<'p> Undecided<'p> {
         let mut verdict = self.verdict;
         verdict.allowances = self.held.allowances;
         verdict.effect = match outcome {
-            Ok(()) => Effect::Permit(Permit::new(self.route, verdict.identity.clone())),
+            Ok(()) => Effect::Permit(Permit::new(self.route, self.pattern, verdict.identity.clone())),
             Err(denial) => Effect::Denial(denial),
         };
         verdict
@@ -251,7 +259,9 @@ impl<'p> Undecided<'p> {
 /// RFC 9110 §11.6.1: a 401 says what would be accepted.
 fn challenge(mode: &Mode, mut denial: Denial) -> Denial {
     let said = match denial.code {
-        Code::InvalidToken | Code::TokenExpired => Challenge::InvalidToken(denial.code.description()),
+        Code::InvalidToken | Code::TokenExpired | Code::TokenRevoked => {
+            Challenge::InvalidToken(denial.code.description())
+        }
         Code::Unauthorized | Code::InvalidApiKey | Code::InvalidInternalAuth if mode.takes_tokens() => {
             Challenge::Bearer
         }

@@ -80,7 +80,10 @@ fn authenticate(
             };
             token.map(|token| Some(token.identity.clone())).map_err(token_denial)
         }
-        Credential::ApiKey(key) => policy.api_keys.judge(key, now_s).map(Some),
+        Credential::ApiKey(key) => match evidence {
+            Evidence::NotAsked(denial) => Err(denial.clone()),
+            Evidence::None | Evidence::Token(_) => policy.api_keys.judge(key, now_s).map(Some),
+        },
         Credential::Internal(secret) => match &policy.internal {
             Some(callers) => callers.judge(secret, &facts.origin, facts.headers).map(Some),
             None => Err(Denial::plain(Code::InvalidInternalAuth, "internal_not_configured")),
@@ -91,7 +94,8 @@ fn authenticate(
 fn token_denial(fault: TokenFault) -> Denial {
     let code = match fault {
         TokenFault::Expired => Code::TokenExpired,
-        TokenFault::KeysUnavailable => Code::AuthUnavailable,
+        TokenFault::Revoked => Code::TokenRevoked,
+        TokenFault::KeysUnavailable | TokenFault::RevocationsUnknown => Code::AuthUnavailable,
         TokenFault::Malformed
         | TokenFault::AlgorithmNotAllowed
         | TokenFault::UnsupportedHeader

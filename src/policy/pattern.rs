@@ -86,6 +86,12 @@ impl Pattern {
         (agreeing, path.segments().count().saturating_sub(agreeing))
     }
 
+    /// Whether it has no named segment.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        self.segments.iter().all(|segment| segment.name().is_none())
+    }
+
     /// Whether it has a segment of that name.
     #[must_use]
     pub fn names(&self, wanted: &str) -> bool {

@@ -1,6 +1,7 @@
 //! The routes, and which one takes a request: host, then the most specific path pattern, then the method.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
@@ -9,6 +10,7 @@ use super::action::Action;
 use super::address::Networks;
 use super::authz::Requirement;
 use super::canary::{Arm, Canary};
+use super::cors::Cors;
 use super::credential::TokenSource;
 use super::denial::{Code, Denial, Tells};
 use super::facts::Facts;
@@ -52,6 +54,8 @@ pub struct Route {
     pub allow_encoded_slash: bool,
     /// Bytes of a request body; 0: any.
     pub max_body: u64,
+    /// Who may read its answers across origins; `None`: that is the upstream's affair.
+    pub cors: Option<Arc<Cors>>,
     /// What is done to headers.
     pub headers: RouteHeaders,
     /// What is done with a request that was let in.
@@ -75,6 +79,12 @@ impl Route {
             (Some(Arm::Canary), Some(canary)) => &canary.mode,
             (Some(Arm::Canary | Arm::Stable) | None, _) => &self.auth,
         }
+    }
+
+    /// Whether a client at that address may come at all.
+    #[must_use]
+    pub fn allows_from(&self, client: IpAddr) -> bool {
+        self.allowed_from.is_empty() || self.allowed_from.contain(client)
     }
 }
 
@@ -207,11 +217,19 @@ impl RouteTable {
     /// # Errors
     /// 404, or 405 when the most specific pattern has no route for the method.
     pub fn find(&self, facts: &Facts<'_>) -> Result<&Match, Denial> {
+        self.find_for(facts, facts.method)
+    }
+
+    /// The route that would take the request with that method.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_for(&self, facts: &Facts<'_>, method: &Method) -> Result<&Match, Denial> {
         let leaf = self
             .hosts(facts.host.as_deref())
             .find_map(|node| node.find(&facts.path))
             .ok_or(Denial::plain(Code::NoRoute, "no_route"))?;
-        leaf.take(facts.method)
+        leaf.take(method)
     }
 
     /// A named host beats a wildcard, the longer wildcard the shorter, and any host comes last.

@@ -161,8 +161,8 @@ pub struct VerifiedToken {
     pub nbf: Option<i64>,
     /// Issued at.
     pub iat: Option<i64>,
-    /// Token id.
-    pub jti: Option<Box<str>>,
+    /// Token id, as the digest that revocations know it by ([`key_of`]).
+    pub jti: Option<u128>,
     /// Its audiences.
     pub audiences: Vec<Box<str>>,
     /// What it says of [`TokenRules::kept_claims`].
@@ -227,8 +227,12 @@ pub enum TokenFault {
     LivesTooLong,
     NotYetValid,
     Expired,
+    /// Taken back before its time.
+    Revoked,
     /// The issuer's keys could not be had: nobody can say.
     KeysUnavailable,
+    /// What was revoked could not be found out: nobody can say.
+    RevocationsUnknown,
 }
 
 impl TokenFault {
@@ -251,7 +255,9 @@ impl TokenFault {
             Self::LivesTooLong => "lives_too_long",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::RevocationsUnknown => "revocations_unknown",
         }
     }
 }

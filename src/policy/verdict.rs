@@ -9,6 +9,7 @@ use super::denial::{Code, Denial};
 use super::identity::{AuthMethod, Identity};
 use super::limit::{Charge, Left, Limit, Plan};
 use super::mode::Mode;
+use super::pattern::Pattern;
 use super::route::Route;
 
 /// What was decided about a request, and why.
@@ -63,19 +64,30 @@ pub enum Effect<'a> {
 #[derive(Debug)]
 pub struct Permit<'a> {
     route: &'a Route,
+    pattern: &'a Pattern,
     identity: Option<Arc<Identity>>,
 }
 
 impl<'a> Permit<'a> {
     /// INVARIANT: called by the judge only, once everything held.
-    pub(super) const fn new(route: &'a Route, identity: Option<Arc<Identity>>) -> Self {
-        Self { route, identity }
+    pub(super) const fn new(route: &'a Route, pattern: &'a Pattern, identity: Option<Arc<Identity>>) -> Self {
+        Self {
+            route,
+            pattern,
+            identity,
+        }
     }
 
     /// The route that allowed it.
     #[must_use]
     pub const fn route(&self) -> &'a Route {
         self.route
+    }
+
+    /// Its pattern that matched.
+    #[must_use]
+    pub const fn pattern(&self) -> &'a Pattern {
+        self.pattern
     }
 
     /// Who is let in; `None`: an anonymous caller.

@@ -1,44 +1,60 @@
-//! A new connection to an endpoint: TCP, TLS where it is `https://`, and HTTP/1.1 on it.
+//! A new connection to an endpoint: TCP, TLS where it is `https://`, and HTTP/1.1 or HTTP/2 on it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::ConfigVerifierExt;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use crate::compile::{ClientTls, UpstreamSpec};
 use crate::config::model::Endpoint as Url;
+use crate::runtime::http2_connections::Http2Connections;
 use crate::runtime::upstream::{Connection, Endpoint};
 
+use super::dial_http2;
 use super::listener::keepalive;
 use super::small_write;
 
-/// Connects, within `timeout` in all.
+/// Connects, within `connect_timeout` in all.
 ///
 /// # Errors
 /// Why it could not.
-pub async fn dial(endpoint: &Endpoint, timeout: Duration, preserve_case: bool) -> io::Result<Connection> {
+pub async fn dial(
+    endpoint: &Endpoint,
+    worker: usize,
+    spec: &UpstreamSpec,
+    preserve_case: bool,
+) -> io::Result<Connection> {
+    let http2 = endpoint.http2(worker);
     let dialing = async {
-        match &endpoint.url {
-            Url::Http { host, port } => handshake(tcp(host, *port).await?, preserve_case).await,
-            Url::Https { host, port } => {
-                let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
-                let stream = tls()?.connect(name, tcp(host, *port).await?).await?;
-                handshake(stream, preserve_case).await
+        let _making = match http2 {
+            None => None,
+            Some(connections) => {
+                let making = connections.making.lock().await;
+                // Another request may have made one meanwhile.
+                if let Some(stream) = connections.take() {
+                    return Ok(Connection::Http2(stream));
+                }
+                Some(making)
             }
-            Url::Unix(path) => handshake(tokio::net::UnixStream::connect(path).await?, preserve_case).await,
+        };
+        match &endpoint.url {
+            Url::Http { host, port } => speak(tcp(host, *port).await?, http2, preserve_case).await,
+            Url::Https { host, port } => {
+                let tls = spec.tls.as_ref().ok_or_else(|| io::Error::other("no TLS for it"))?;
+                speak(secure(tls, host, tcp(host, *port).await?).await?, http2, preserve_case).await
+            }
+            Url::Unix(path) => speak(tokio::net::UnixStream::connect(path).await?, http2, preserve_case).await,
         }
     };
-    tokio::time::timeout(timeout, dialing)
+    tokio::time::timeout(spec.config.connect_timeout, dialing)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
@@ -50,10 +66,22 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn handshake<S>(stream: S, preserve_case: bool) -> io::Result<Connection>
+/// TLS as the upstream has it: the endpoint must show a certificate for its host, or for `tls.server_name`.
+async fn secure(tls: &ClientTls, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let name = match &tls.server_name {
+        Some(name) => name.clone(),
+        None => ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?,
+    };
+    TlsConnector::from(tls.config.clone()).connect(name, stream).await
+}
+
+async fn speak<S>(stream: S, http2: Option<&Http2Connections>, preserve_case: bool) -> io::Result<Connection>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    if let Some(connections) = http2 {
+        return dial_http2::handshake(stream, connections).await.map(Connection::Http2);
+    }
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(preserve_case)
         .handshake(TokioIo::new(Plain(stream)))
@@ -63,7 +91,7 @@ where
     tokio::spawn(async move {
         let _ = connection.with_upgrades().await;
     });
-    Ok(sender)
+    Ok(Connection::Http1(sender))
 }
 
 /// A stream whose small writes go as one piece.
@@ -99,15 +127,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Plain<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
-}
-
-/// TLS as the system trusts it; made once.
-fn tls() -> io::Result<TlsConnector> {
-    static TLS: OnceLock<TlsConnector> = OnceLock::new();
-    if let Some(tls) = TLS.get() {
-        return Ok(tls.clone());
-    }
-    let config = ClientConfig::with_platform_verifier().map_err(io::Error::other)?;
-    let tls = TlsConnector::from(Arc::new(config));
-    Ok(TLS.get_or_init(|| tls).clone())
 }

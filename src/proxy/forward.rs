@@ -5,17 +5,17 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
-use crate::config::model::{Endpoint as Url, HeaderCase};
-use crate::policy::action::Forward;
-use crate::policy::headers::{Hop, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::config::model::HeaderCase;
+use crate::policy::action::{Forward, Target};
+use crate::policy::headers::Hop;
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
 use crate::runtime::request_body::{BodyFault, Progress, RequestBody};
 use crate::runtime::snapshot::Snapshot;
-use crate::runtime::upstream::Endpoint;
 
 use super::connection::Client;
 use super::failure::ForwardError;
+use super::location::Public;
 use super::record::Record;
 use super::respond::{Answer, AnswerBody};
 use super::response_body::{FromUpstream, Lease};
@@ -48,8 +48,8 @@ pub async fn forward(
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
     let Outgoing { request, upgrade } = *outgoing;
     let protocol = upgrade.as_ref().map(|upgrade| upgrade.protocol.clone());
-    let request = for_upstream(client, snapshot, record, &permit, protocol, request);
-    let public = Public::of(record, request.headers());
+    let request = for_upstream(client, snapshot, record, &permit, to, protocol, request)?;
+    let public = Public::of(record, request.headers(), route.headers.preserve_host);
     let progress = record.progress.clone();
     let sending = Sending {
         place: &mut place,
@@ -69,7 +69,7 @@ pub async fn forward(
     let status = response.status();
     strip_response(response.headers_mut(), status);
     if let Some(endpoint) = place.endpoint().filter(|_| route.headers.rewrite_location) {
-        public.rewrite_location(response.headers_mut(), endpoint);
+        public.rewrite_location(response.headers_mut(), endpoint, to.rewrite.as_ref());
     }
     let lease = Lease {
         place,
@@ -93,9 +93,10 @@ fn for_upstream(
     snapshot: &Snapshot,
     record: &mut Record,
     permit: &Permit<'_>,
+    to: &Forward,
     upgrade: Option<HeaderValue>,
     request: Request<Incoming>,
-) -> Box<Request<RequestBody>> {
+) -> Result<Box<Request<RequestBody>>, ForwardError> {
     let route = permit.route();
     let hop = Hop {
         origin: &record.origin,
@@ -114,9 +115,19 @@ fn for_upstream(
         .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
     record.progress = progress;
     body.frame(&mut parts.headers);
-    parts.uri = origin_form(&parts.uri);
+    parts.uri = match &to.rewrite {
+        None => origin_form(&parts.uri),
+        Some(rewrite) => {
+            let target = Target {
+                host: None,
+                uri: &parts.uri,
+                pattern: permit.pattern(),
+            };
+            rewrite.uri(&target).ok_or(ForwardError::BadGateway)?
+        }
+    };
     parts.version = http::Version::HTTP_11;
-    Box::new(Request::from_parts(parts, body))
+    Ok(Box::new(Request::from_parts(parts, body)))
 }
 
 /// RFC 9112 §6.1, §6.3: `Content-Length` beside `Transfer-Encoding` is how responses are smuggled, and of a coding but `chunked`,
@@ -164,54 +175,5 @@ fn blame_client(error: ForwardError, progress: Option<&Progress>) -> ForwardErro
         Some(BodyFault::TooLarge) => ForwardError::BodyTooLarge,
         Some(BodyFault::Broken) => ForwardError::BodyBroken,
         None => error,
-    }
-}
-
-/// The gateway as the client sees it, by what was just told to the upstream.
-struct Public {
-    scheme: Option<HeaderValue>,
-    host: Option<HeaderValue>,
-}
-
-impl Public {
-    fn of(record: &Record, headers: &HeaderMap) -> Self {
-        // A stranger's word was taken off and ours put on, which the record knows without a look-up.
-        if !record.origin.peer_trusted {
-            let secure = record.client.transport().is_secure();
-            return Self {
-                scheme: Some(HeaderValue::from_static(if secure { "https" } else { "http" })),
-                host: record.host.clone(),
-            };
-        }
-
-        Self {
-            scheme: headers.get(X_FORWARDED_PROTO).cloned(),
-            host: headers.get(X_FORWARDED_HOST).cloned(),
-        }
-    }
-
-    /// A `Location` with the upstream's own authority would lead the client past the gateway.
-    fn rewrite_location(&self, headers: &mut HeaderMap, endpoint: &Endpoint) {
-        let Some(location) = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()) else {
-            return;
-        };
-        let scheme = match endpoint.url {
-            Url::Http { .. } | Url::Unix(_) => "http://",
-            Url::Https { .. } => "https://",
-        };
-        let own = endpoint.authority.to_str().unwrap_or_default();
-        let rest = location.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(own));
-        let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) else {
-            return;
-        };
-        let text =
-            |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
-        let rewritten = match (text(&self.scheme), text(&self.host)) {
-            (Some(scheme), Some(host)) => format!("{scheme}://{host}{rest}"),
-            _ => rest.to_owned(),
-        };
-        if let Ok(value) = HeaderValue::try_from(rewritten) {
-            headers.insert(header::LOCATION, value);
-        }
     }
 }

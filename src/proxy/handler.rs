@@ -9,6 +9,7 @@ use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
 use crate::policy::judge::{self, Refused};
+use crate::policy::preflight::preflight;
 use crate::policy::verdict::{Effect, Verdict};
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::{evidence, shadow};
@@ -46,41 +47,35 @@ async fn judge_and_answer(
         Ok(facts) => facts,
         Err(denial) => return respond::denial(record, denial, &Carried::default()),
     };
-    let case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
+    match preflight(&snapshot.policy, &facts) {
+        Ok(None) => {}
+        Ok(Some(preflight)) => return respond::preflight(record, &preflight),
+        Err(refused) => return refuse(record, *refused, &facts),
+    }
+    let mut case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
         Ok(case) => case,
-        Err(refused) => {
-            let Refused {
-                denial,
-                route,
-                allowances,
-                arm,
-            } = *refused;
-            record.arm = arm;
-            return respond::denial(record, denial, &Carried { route, allowances });
-        }
+        Err(refused) => return refuse(record, *refused, &facts),
     };
-    let (route, pattern) = (case.route, case.pattern);
+    let route = case.route;
     // From here on a request may be given up while it waits: what it holds is given back with its record.
     record.hold(case.allowances());
     let metrics = &client.worker.gateway.metrics;
-    let evidence = evidence::gather(metrics, snapshot, &facts, &case).await;
+    let evidence = evidence::gather(metrics, snapshot, &facts, &mut case).await;
     if !route.caller_limits.is_empty() {
         // Limits count by the time of the decision, and evidence may have taken its time.
         facts.now.monotonic_ns = client.worker.gateway.clock.monotonic_ns();
     }
     let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
-    let verdict = undecided.alone(&snapshot.meters, facts.now.monotonic_ns);
+    record.hold(undecided.allowances());
+    let verdict = evidence::conclude(snapshot, undecided, facts.now.monotonic_ns).await;
     record.hold(&verdict.allowances);
     record.judged(route, &verdict);
     if let Some(shadowed) = shadowed {
         record.shadowed(route, &facts, &verdict, &shadowed);
     }
     let Verdict { allowances, effect, .. } = verdict;
-    let carried = Carried {
-        route: Some(route),
-        allowances,
-    };
+    let carried = Carried::of(Some(route), allowances, facts.headers);
     let permit = match effect {
         Effect::Denial(denial) => return respond::denial(record, denial, &carried),
         Effect::Permit(permit) => permit,
@@ -92,10 +87,17 @@ async fn judge_and_answer(
         },
         Action::Respond(answer) => respond::fixed(record, permit, answer, &carried),
         Action::Redirect(redirect) => {
-            let target = facts.target(pattern);
+            let target = facts.target(permit.pattern());
             respond::redirect(record, permit, redirect, &target, &carried)
         }
     }
+}
+
+/// Refused before anybody was asked who is calling.
+fn refuse(mut record: Box<Record>, refused: Refused<'_>, facts: &Facts<'_>) -> Response<ResponseBody> {
+    record.arm = refused.arm;
+    let carried = Carried::of(refused.route, refused.allowances, facts.headers);
+    respond::denial(record, refused.denial, &carried)
 }
 
 fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {

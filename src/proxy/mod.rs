@@ -6,6 +6,7 @@
 pub mod arrival;
 pub mod connection;
 pub mod dial;
+pub mod dial_http2;
 pub mod failure;
 pub mod forward;
 pub mod grpc;
@@ -14,6 +15,7 @@ pub mod head_guard;
 mod holds;
 pub mod http2;
 pub mod listener;
+mod location;
 pub mod peeked;
 pub mod record;
 pub mod respond;

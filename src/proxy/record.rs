@@ -14,6 +14,7 @@ use crate::policy::facts::{Facts, Now};
 use crate::policy::identity::{AuthMethod, Identity};
 use crate::policy::request_id;
 use crate::policy::route::Route;
+use crate::policy::setting::Subject;
 use crate::policy::shadow::Shadowed;
 use crate::policy::usage::{Tokens, UsageReader};
 use crate::policy::verdict::{Allowances, Effect, Verdict};
@@ -33,6 +34,9 @@ mod telling;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
+
+/// The `reason` of a preflight that was answered here.
+const PREFLIGHT: &str = "preflight";
 
 /// A request and its answer on their way, as what carries them needs to know; over when this is dropped.
 pub enum Exchange {
@@ -191,6 +195,13 @@ impl Record {
         };
     }
 
+    /// It is a preflight, which the gateway answers for that route.
+    pub fn preflight(&mut self, route: &Route) {
+        self.route = Some(route.index);
+        self.decision = Decision::Allow;
+        self.reason = Some(PREFLIGHT);
+    }
+
     /// The route's shadow has spoken too.
     pub fn shadowed(&mut self, route: &Route, facts: &Facts<'_>, verdict: &Verdict<'_>, shadowed: &Shadowed) {
         let shadow = self.snapshot.shadows.get(route.index).and_then(Option::as_ref);
@@ -260,6 +271,16 @@ impl Record {
         Some(settled)
     }
 
+    /// The request as headers see it that are made of it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            identity: self.identity.as_deref(),
+            client: self.origin.client,
+            request_id: &self.request_id,
+        }
+    }
+
     /// Nanoseconds since the head had come.
     #[must_use]
     pub fn elapsed_ns(&self) -> u64 {
@@ -310,18 +331,4 @@ fn id_of(snapshot: &Snapshot, request: &Request<Incoming>) -> HeaderValue {
 fn says_where_from(headers: &HeaderMap) -> bool {
     let says = |name: &HeaderName| [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].contains(name);
     headers.keys().any(says)
-}
-
-/// Whether a refusal closes the connection: what follows on it cannot be trusted, or nobody reads it.
-#[must_use]
-pub const fn closes(code: Code) -> bool {
-    matches!(
-        code,
-        Code::MalformedRequest
-            | Code::RequestTimeout
-            | Code::TargetTooLong
-            | Code::HeadTooLarge
-            | Code::NotImplemented
-            | Code::BodyTooLarge
-    )
 }

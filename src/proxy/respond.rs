@@ -5,13 +5,15 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::policy::action::{Fixed, Redirect, Target};
-use crate::policy::denial::{Challenge, Denial, Tells};
+use crate::policy::cors::CrossOrigin;
+use crate::policy::denial::{Challenge, Code, Denial, Tells};
+use crate::policy::preflight::Preflight;
 use crate::policy::route::Route;
 use crate::policy::verdict::{Allowances, Permit};
 
 use super::failure::ForwardError;
 use super::grpc;
-use super::record::{Record, closes};
+use super::record::Record;
 use super::response_body::{FromUpstream, ResponseBody};
 use super::tunnel::Tunnel;
 
@@ -41,6 +43,21 @@ pub struct Carried<'a> {
     pub route: Option<&'a Route>,
     /// What is left of the limits that counted the request.
     pub allowances: Allowances<'a>,
+    /// What the route's CORS policy says.
+    pub cross_origin: Option<CrossOrigin<'a>>,
+}
+
+impl<'a> Carried<'a> {
+    /// By the route, and what the request says of its origin.
+    #[must_use]
+    pub fn of(route: Option<&'a Route>, allowances: Allowances<'a>, request: &HeaderMap) -> Self {
+        let cors = route.and_then(|route| route.cors.as_ref());
+        Self {
+            route,
+            allowances,
+            cross_origin: cors.map(|cors| cors.judge(request)),
+        }
+    }
 }
 
 /// Passes the upstream's answer on.
@@ -65,6 +82,17 @@ pub fn forwarded(mut record: Box<Record>, answer: Answer, carried: &Carried<'_>)
         }
     };
     Response::from_parts(head, body)
+}
+
+/// Answers a preflight.
+pub fn preflight(mut record: Box<Record>, preflight: &Preflight<'_>) -> Response<ResponseBody> {
+    record.preflight(preflight.route);
+    let carried = Carried {
+        route: Some(preflight.route),
+        ..Carried::default()
+    };
+    let headers = preflight.cross_origin.preflight();
+    own(record, StatusCode::NO_CONTENT, headers, Bytes::new(), &carried)
 }
 
 /// Gives the route's fixed answer.
@@ -167,8 +195,13 @@ fn own(
 
 impl Carried<'_> {
     fn put_on(&self, headers: &mut HeaderMap, record: &mut Record, status: StatusCode) {
-        for (name, value) in self.route.iter().flat_map(|route| &route.headers.response_set) {
-            headers.insert(name.clone(), value.clone());
+        for (name, setting) in self.route.iter().flat_map(|route| &route.headers.response_set) {
+            if let Some(value) = setting.value(&record.subject()) {
+                headers.insert(name.clone(), value);
+            }
+        }
+        if let Some(cross_origin) = &self.cross_origin {
+            cross_origin.put_on(headers);
         }
         match record.answered(status, &self.allowances) {
             Some(settled) => announce(headers, &settled),
@@ -176,6 +209,19 @@ impl Carried<'_> {
         }
         identify(headers, record);
     }
+}
+
+/// Whether a refusal closes the connection: what follows on it cannot be trusted, or nobody reads it.
+const fn closes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MalformedRequest
+            | Code::RequestTimeout
+            | Code::TargetTooLong
+            | Code::HeadTooLarge
+            | Code::NotImplemented
+            | Code::BodyTooLarge
+    )
 }
 
 /// RFC 6750 §3. Descriptions and scopes hold no quote and no backslash: ours, or judged at compile time.

@@ -9,6 +9,7 @@ use crate::runtime::request_body::{Progress, RequestBody};
 use crate::runtime::upstream::{Connection, InFlight, Upstream};
 
 use super::dial::dial;
+use super::dial_http2;
 use super::failure::ForwardError;
 
 /// A request on its way to one of an upstream's endpoints.
@@ -51,7 +52,7 @@ impl Sending<'_> {
             let connected = match kept {
                 Some(connection) => Ok(connection),
                 // Boxed: rare, and large enough to double what every idle connection of a client costs.
-                None => Box::pin(dial(endpoint, upstream.spec.config.connect_timeout, self.preserve_case)).await,
+                None => Box::pin(dial(endpoint, self.worker, &upstream.spec, self.preserve_case)).await,
             };
             let mut connection = match connected {
                 Ok(connection) => connection,
@@ -70,8 +71,16 @@ impl Sending<'_> {
                 request.headers_mut().insert(header::HOST, endpoint.authority.clone());
             }
             let spare = (repeatable && (reused || retries > 0)).then(|| copy_of(&request));
-            let response = connection.try_send_request(*request);
-            request = match self.answered(&upstream, response).await {
+            let answered = match &mut connection {
+                Connection::Http1(sender) => self.answered(&upstream, sender.try_send_request(*request)).await,
+                Connection::Http2(stream) => {
+                    dial_http2::translate(&mut request, upstream.spec.tls.is_some());
+                    let response = stream.sender.try_send_request(*request);
+                    // Boxed: another future of the same size, which only such upstreams need.
+                    Box::pin(self.answered(&upstream, response)).await
+                }
+            };
+            request = match answered {
                 Ok(response) => return Ok((response, connection)),
                 Err(Failed::Timeout(error)) => return Err(error),
                 Err(Failed::Unsent(unsent)) => unsent,
@@ -174,5 +183,5 @@ fn copy_of(request: &Request<RequestBody>) -> Box<Request<RequestBody>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests;

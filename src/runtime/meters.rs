@@ -1,5 +1,7 @@
-//! Counters of limits, in this process. The arithmetic is `policy::limit`'s; here is the memory of it.
+//! Counters of limits, in this process and, in `store`, of several together. The arithmetic is `policy::limit`'s; here is the
+//! memory of it.
 
+mod store;
 mod table;
 
 use std::sync::Arc;
@@ -8,8 +10,11 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::compile::LimitSpec;
 use crate::observe::metrics::LimitMetrics;
-use crate::policy::limit::{Answer, Ask, Charge, Grant, Left, LimitId, Measure, Meter, Wait, Window, in_flight};
+use crate::policy::digest::key_of;
+use crate::policy::limit::{Answer, Ask, Charge, Grant, Left, LimitId, Measure, Meter, Place, Wait, Window, in_flight};
 
+use super::store::Store;
+use store::Shared;
 use table::Table;
 
 /// The counters of one limit.
@@ -17,7 +22,10 @@ use table::Table;
 pub struct Counters {
     spec: LimitSpec,
     metrics: LimitMetrics,
+    /// Here, also while the store is away.
     tally: Tally,
+    /// In the store.
+    shared: Option<Shared>,
 }
 
 /// What is remembered of a key.
@@ -32,21 +40,36 @@ enum Tally {
 }
 
 impl Counters {
-    /// None counted yet.
+    /// None counted yet; `store` is where limits count that gateways share.
     #[must_use]
-    pub fn new(spec: LimitSpec, metrics: LimitMetrics) -> Self {
+    pub fn new(spec: LimitSpec, metrics: LimitMetrics, store: Option<&Arc<Store>>) -> Self {
         let tally = match spec.rate {
             Measure::Gcra(_) => Tally::Arrivals(Table::new(spec.max_keys)),
             Measure::SlidingWindow(_) => Tally::Windows(Table::new(spec.max_keys)),
             Measure::Concurrent(_) => Tally::InFlight(Table::new(spec.max_keys)),
         };
-        Self { spec, metrics, tally }
+        let shared = spec.in_store.zip(store).map(|(on_error, store)| {
+            let meaning = key_of(spec.meaning().as_bytes());
+            Shared::new(store.clone(), on_error, &spec.name, meaning)
+        });
+        Self {
+            spec,
+            metrics,
+            tally,
+            shared,
+        }
     }
 
     /// What they count.
     #[must_use]
     pub const fn spec(&self) -> &LimitSpec {
         &self.spec
+    }
+
+    /// Whether these are the counts of `spec`, kept in `store` if it says so.
+    #[must_use]
+    pub fn are_of(&self, spec: &LimitSpec, store: Option<&Arc<Store>>) -> bool {
+        self.spec == *spec && self.shared.as_ref().is_none_or(|shared| shared.is_in(store))
     }
 
     /// Keys in use.
@@ -93,7 +116,7 @@ impl Counters {
 
     fn charge(&self, ask: &Ask<'_>, now_ns: u64) -> Result<Grant, Wait> {
         let (key, cost) = (ask.key, ask.cost());
-        let (judged, shared_bucket) = match (&self.tally, &ask.plan.measure) {
+        let (judged, overflow) = match (&self.tally, &ask.plan.measure) {
             (Tally::Arrivals(table), Measure::Gcra(quota)) => table.with(key, |tat| {
                 let (next, left) = quota.admit(*tat, cost, now_ns)?;
                 *tat = next;
@@ -114,7 +137,7 @@ impl Counters {
             limit: ask.limit.id,
             key,
             at_ns,
-            shared_bucket,
+            place: if overflow { Place::Overflow } else { Place::Own },
         };
         Ok(Grant { charge, left })
     }
@@ -135,7 +158,15 @@ impl Counters {
     }
 
     fn refund(&self, charge: &Charge, measure: &Measure, now_ns: u64) {
-        let (key, shared, at_ns) = (charge.key, charge.shared_bucket, charge.at_ns);
+        let (key, at_ns) = (charge.key, charge.at_ns);
+        let shared = match charge.place {
+            Place::Own => false,
+            Place::Overflow => true,
+            Place::Store => {
+                return self.in_store(|shared| shared.later("refund", charge, measure, at_ns / 1000));
+            }
+            Place::Nowhere => return,
+        };
         match (&self.tally, measure) {
             (Tally::Arrivals(table), Measure::Gcra(quota)) => {
                 table.again(key, shared, |tat| *tat = quota.refund(*tat, at_ns, now_ns));
@@ -152,6 +183,11 @@ impl Counters {
     }
 
     fn spend(&self, charge: &Charge, measure: &Measure, amount: u32, now_ns: u64) {
+        match charge.place {
+            Place::Own | Place::Overflow => {}
+            Place::Store => return self.in_store(|shared| shared.later("spend", charge, measure, amount.into())),
+            Place::Nowhere => return,
+        }
         match (&self.tally, measure) {
             (Tally::Arrivals(table), Measure::Gcra(quota)) => {
                 table.with(charge.key, |tat| *tat = quota.spend(*tat, amount, now_ns));
@@ -160,6 +196,12 @@ impl Counters {
                 table.with(charge.key, |window| window.spend(quota, amount, now_ns));
             }
             (Tally::Arrivals(_) | Tally::Windows(_) | Tally::InFlight(_), _) => {}
+        }
+    }
+
+    fn in_store(&self, tell: impl FnOnce(&Shared)) {
+        if let Some(shared) = &self.shared {
+            tell(shared);
         }
     }
 }

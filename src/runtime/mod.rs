@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod evidence;
 pub mod gateway;
+pub mod http2_connections;
 pub mod keys;
 pub mod log;
 pub mod meters;
@@ -12,6 +13,7 @@ pub mod published;
 pub mod refresh;
 pub mod reload;
 pub mod request_body;
+pub mod revocation;
 pub mod shadow;
 pub mod shared_modes;
 pub mod snapshot;

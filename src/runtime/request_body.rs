@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -27,6 +27,8 @@ pub struct Flowing {
     progress: Arc<Progress>,
     /// Bytes; zero: any number.
     max: u64,
+    /// The trailers that may pass; `None`: whoever sends it knows which were declared.
+    trailers: Option<Vec<HeaderName>>,
 }
 
 /// How far a body has come.
@@ -71,6 +73,14 @@ impl RequestBody {
         }
     }
 
+    /// Lets only these trailers pass: HTTP/2 would send any (hardening r01).
+    pub fn limit_trailers(&mut self, declared: Vec<HeaderName>) {
+        match self {
+            Self::Empty => {}
+            Self::Flowing(flowing) => flowing.trailers = Some(declared),
+        }
+    }
+
     /// Wraps the client's body; `max` bytes, zero: any number.
     #[must_use]
     pub fn of(client: Incoming, max: u64) -> (Self, Option<Arc<Progress>>) {
@@ -82,6 +92,7 @@ impl RequestBody {
             client,
             progress: progress.clone(),
             max,
+            trailers: None,
         };
         (Self::Flowing(flowing), Some(progress))
     }
@@ -164,6 +175,20 @@ impl Body for RequestBody {
 }
 
 impl Flowing {
+    fn without_undeclared(&self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let (Some(declared), Some(trailers)) = (&self.trailers, frame.trailers_mut()) {
+            let undeclared: Vec<HeaderName> = trailers
+                .keys()
+                .filter(|name| !declared.contains(name))
+                .cloned()
+                .collect();
+            for name in undeclared {
+                trailers.remove(name);
+            }
+        }
+        frame
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         self.progress.starved.store(true, Ordering::Relaxed);
         let frame = ready!(Pin::new(&mut self.client).poll_frame(cx));
@@ -177,6 +202,7 @@ impl Flowing {
             Some(Ok(frame)) => frame,
         };
         self.progress.frames.fetch_add(1, Ordering::Relaxed);
+        let frame = self.without_undeclared(frame);
         let length = frame.data_ref().map_or(0, Bytes::len);
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         let bytes = self

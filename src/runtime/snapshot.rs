@@ -10,6 +10,7 @@ use crate::policy::Policy;
 use super::clock::Clock;
 use super::keys::Keys;
 use super::meters::{Counters, Meters};
+use super::revocation::Revocations;
 use super::shadow::Shadow;
 use super::store::Store;
 use super::upstream::{Upstream, name_of};
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What gateways share.
     pub store: Option<Arc<Store>>,
+    /// What is revoked.
+    pub revocations: Option<Arc<Revocations>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
     /// By route: the mode in force, and why.
@@ -64,11 +67,21 @@ impl Snapshot {
                 Arc::new(Keys::new(spec, metrics, clock, old.as_deref()))
             })
         });
+        let store = compiled.store.map(|spec| {
+            let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
+            same.cloned()
+                .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
+        });
         let meters = compiled.limits.into_iter().map(|spec| {
-            let same = previous.and_then(|old| old.meters.0.iter().find(|counters| *counters.spec() == spec));
+            let same = previous.and_then(|old| {
+                old.meters
+                    .0
+                    .iter()
+                    .find(|counters| counters.are_of(&spec, store.as_ref()))
+            });
             same.cloned().unwrap_or_else(|| {
                 let metrics = metrics.limit(&spec.name);
-                Arc::new(Counters::new(spec, metrics))
+                Arc::new(Counters::new(spec, metrics, store.as_ref()))
             })
         });
         let upstreams = compiled.upstreams.into_iter().map(|spec| {
@@ -84,10 +97,11 @@ impl Snapshot {
             let old = previous.and_then(|old| old.tls.get(place));
             old.filter(|old| **old == tls).cloned().unwrap_or(tls)
         });
-        let store = compiled.store.map(|spec| {
-            let same = previous.and_then(|old| old.store.as_ref().filter(|store| *store.spec() == spec));
+        let revocations = compiled.revocation.zip(store.clone()).map(|(spec, store)| {
+            let known = previous.and_then(|old| old.revocations.as_ref());
+            let same = known.filter(|revocations| revocations.are_of(&spec, &store));
             same.cloned()
-                .unwrap_or_else(|| Arc::new(Store::start(spec, metrics.store())))
+                .unwrap_or_else(|| Arc::new(Revocations::start(spec, store, metrics.revocations(), clock)))
         });
         let routes = config.routes.iter().map(|route| {
             let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
@@ -113,6 +127,7 @@ impl Snapshot {
             upstreams: upstreams.collect(),
             tls: tls.collect(),
             store,
+            revocations,
             routes: routes.collect(),
             shadows: shadows.collect(),
             canaries: canaries.collect(),

@@ -6,6 +6,7 @@
 
 mod keeper;
 mod link;
+mod tracking;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,17 +14,22 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
 
-use crate::compile::StoreSpec;
+use crate::compile::{Servers, StoreSpec};
 use crate::observe::metrics::StoreMetrics;
 
 pub use link::Link;
+pub use tracking::{Change, Tracking};
 
 /// The shared store; its connection ends when this is dropped.
 #[derive(Debug)]
 pub struct Store {
     kept: Arc<Kept>,
+    /// Of the keeper's thread.
+    runtime: Option<Handle>,
     /// INVARIANT: never sent; that it is dropped ends the keeper.
     _keeper: oneshot::Sender<()>,
 }
@@ -66,8 +72,12 @@ impl Store {
             suspected: Notify::new(),
             error: ArcSwap::from_pointee("not connected yet".to_owned()),
         });
-        keeper::start(kept.clone(), ended);
-        Self { kept, _keeper: alive }
+        let runtime = keeper::start(kept.clone(), ended);
+        Self {
+            kept,
+            runtime,
+            _keeper: alive,
+        }
     }
 
     /// What it was made of.
@@ -76,10 +86,27 @@ impl Store {
         &self.kept.spec
     }
 
+    /// Runs a task beside the keeper, for as long as this is there; `None`: there is no keeper.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+        self.runtime.as_ref().map(|runtime| runtime.spawn(task).abort_handle())
+    }
+
     /// The whole key of what we call `name`.
     #[must_use]
     pub fn key(&self, name: &str) -> String {
         format!("{}{name}", self.kept.spec.key_prefix)
+    }
+
+    /// The connection; `None`: it is away.
+    #[must_use]
+    pub fn link(&self) -> Option<Link> {
+        self.kept.link.load().as_deref().cloned()
+    }
+
+    /// Whether keys are in many places.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.kept.spec.servers, Servers::Cluster(_))
     }
 
     /// Whether it answers, as far as is known.

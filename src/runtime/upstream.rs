@@ -14,6 +14,7 @@ use crate::compile::UpstreamSpec;
 use crate::config::model::{Balance, Endpoint as Url};
 use crate::observe::metrics::UpstreamMetrics;
 
+use super::http2_connections::{Http2Connections, Http2Stream};
 use super::request_body::RequestBody;
 
 /// Idle connections that one worker keeps to one endpoint.
@@ -24,7 +25,13 @@ const MAX_IDLE: usize = 128;
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// A connection to an endpoint, ready for one request.
-pub type Connection = SendRequest<RequestBody>;
+#[derive(Debug)]
+pub enum Connection {
+    /// Its own.
+    Http1(SendRequest<RequestBody>),
+    /// A stream of one that requests share.
+    Http2(Http2Stream),
+}
 
 /// An upstream and its endpoints.
 #[derive(Debug)]
@@ -53,10 +60,12 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     /// By worker.
     idle: Vec<Mutex<Vec<Idle>>>,
+    /// By worker; `None`: HTTP/1.1 is spoken with it.
+    http2: Option<Vec<Http2Connections>>,
 }
 
 struct Idle {
-    connection: Connection,
+    connection: SendRequest<RequestBody>,
     since: Instant,
 }
 
@@ -76,7 +85,7 @@ impl Upstream {
             .config
             .urls
             .iter()
-            .map(|url| Endpoint::new(url.clone(), workers))
+            .map(|url| Endpoint::new(url.clone(), workers, spec.config.http2))
             .collect();
         Self {
             metrics,
@@ -139,6 +148,9 @@ impl Upstream {
     /// Closes connections that were idle for too long; each worker for itself.
     pub fn sweep(&self, worker: usize) {
         for endpoint in &self.endpoints {
+            if let Some(connections) = endpoint.http2(worker) {
+                connections.sweep(MAX_IDLE_TIME);
+            }
             if let Some(idle) = endpoint.idle.get(worker) {
                 idle.lock()
                     .retain(|idle| idle.since.elapsed() < MAX_IDLE_TIME && !idle.connection.is_closed());
@@ -148,7 +160,7 @@ impl Upstream {
 }
 
 impl Endpoint {
-    fn new(url: Url, workers: usize) -> Self {
+    fn new(url: Url, workers: usize, http2: bool) -> Self {
         let authority = authority_of(&url);
         Self {
             name: Arc::from(name_of(&url)),
@@ -156,19 +168,38 @@ impl Endpoint {
             url,
             in_flight: AtomicUsize::new(0),
             idle: std::iter::repeat_with(Mutex::default).take(workers).collect(),
+            http2: http2.then(|| {
+                std::iter::repeat_with(Http2Connections::default)
+                    .take(workers)
+                    .collect()
+            }),
         }
+    }
+
+    /// This worker's HTTP/2 connections to it; `None`: HTTP/1.1 is spoken with it.
+    #[must_use]
+    pub fn http2(&self, worker: usize) -> Option<&Http2Connections> {
+        self.http2.as_ref()?.get(worker)
     }
 
     /// An idle connection of this worker's, the one used last: the others may then grow old and close.
     #[must_use]
     pub fn take_idle(&self, worker: usize) -> Option<Connection> {
+        if let Some(connections) = self.http2(worker) {
+            return connections.take().map(Connection::Http2);
+        }
         let mut idle = self.idle.get(worker)?.lock();
         let place = idle.iter().rposition(|idle| idle.connection.is_ready())?;
-        Some(idle.remove(place).connection)
+        Some(Connection::Http1(idle.remove(place).connection))
     }
 
     /// Keeps a connection whose request and response both ended cleanly (hardening r33).
     pub fn keep(&self, worker: usize, connection: Connection) {
+        let connection = match connection {
+            Connection::Http1(connection) => connection,
+            // Only the stream ended.
+            Connection::Http2(_) => return,
+        };
         if connection.is_closed() {
             return;
         }
@@ -274,6 +305,7 @@ mod tests {
         let spec = UpstreamSpec {
             name: Arc::from("u"),
             config: loaded.config.upstreams["u"].clone(),
+            tls: None,
         };
         Arc::new(Upstream::new(spec, Metrics::new("test").unwrap().upstream("u", &[]), 1))
     }

@@ -2,6 +2,7 @@
 
 use std::process::{Output, Stdio};
 
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
@@ -292,4 +293,115 @@ async fn the_demo_tries_itself() {
     let output = fed(&["demo", "--once"], b"").await;
     assert_eq!(code(&output), Some(0), "{}", stdout(&output));
     assert!(stdout(&output).contains("came out as they should"));
+}
+
+#[tokio::test]
+async fn routes_says_where_each_value_came_from() {
+    let upstream = Upstream::echo().await;
+    let text = "include = [\"more.toml\"]\n[internal]\nkeys = [\"an-internal-secret-1\"]\n[defaults]\naccess_log = false\nmax_body = \"1MiB\"\n\
+                [[routes]]\nname = \"a\"\npaths = [\"/a\"]\nupstream = \"up\"\nauth = \"none\"\nmax_body = \"2MiB\"\n";
+    let more = "[[routes]]\nname = \"b\"\npaths = [\"/b\"]\nupstream = \"up\"\nauth = \"internal\"\n\
+                [[routes]]\nname = \"c\"\npaths = [\"/c\"]\nupstream = \"up\"\nauth = [\"internal\", \"none\"]\n";
+    let setup = Gateway::with(text).upstream("up", &upstream);
+    let setup = setup
+        .file("more.toml", more)
+        .file("gateway.overrides.toml", "[routes.c]\nauth = \"internal\"\n");
+    let setup = setup.env("GATEWAY__ROUTES__B__MAX_BODY", "3MiB");
+    let output = setup.run(&["routes", "--json"]).await;
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |row: usize, key: &str| {
+        let source = rows[row]["sources"][key].as_str()?;
+        Some(source.rsplit('/').next().unwrap().to_owned())
+    };
+    for (row, key, source) in [
+        (0, "max_body", Some("gateway.toml:12:12")),
+        (0, "access_log", Some("gateway.toml:5:14 [defaults]")),
+        (0, "paths", Some("gateway.toml:9:9")),
+        (0, "methods", None),
+        (0, "require", None),
+        (1, "paths", Some("more.toml:3:9")),
+        (1, "max_body", Some("GATEWAY__ROUTES__B__MAX_BODY")),
+        (1, "auth", Some("more.toml:5:8")),
+        (2, "auth", Some("gateway.overrides.toml:2:8")),
+        (2, "max_body", Some("gateway.toml:6:12 [defaults]")),
+    ] {
+        assert_eq!(of(row, key).as_deref(), source, "{row} {key} {rows:#}");
+    }
+    let output = setup.run(&["routes"]).await;
+    let table = String::from_utf8(output.stdout).unwrap();
+    let line = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(
+        table.starts_with("ROUTE") && table.lines().next().unwrap().ends_with("FROM"),
+        "{table}"
+    );
+    assert!(
+        line("b ").contains("more.toml:1:1; access_log: ")
+            && line("b ").ends_with("max_body: GATEWAY__ROUTES__B__MAX_BODY")
+    );
+    assert!(
+        line("c ").contains("auth: ") && line("c ").contains("gateway.overrides.toml:2:8"),
+        "{table}"
+    );
+}
+
+#[tokio::test]
+async fn check_warns_where_a_narrower_route_hides_a_method_of_a_wider_one() {
+    let upstream = Upstream::echo().await;
+    let route = |name: &str, path: &str, more: &str| {
+        format!("[[routes]]\nname = \"{name}\"\npaths = [\"{path}\"]\nupstream = \"up\"\nauth = \"none\"\n{more}\n")
+    };
+    for (routes, warns) in [
+        (
+            route("wide", "/api/*", "") + &route("narrow", "/api/users", "methods = [\"GET\"]"),
+            Some("routes.narrow.methods: warning: hides everything but GET of the wider route \"wide\" at /api/users"),
+        ),
+        (
+            route("wide", "/api/{id}/*", "methods = [\"GET\", \"POST\", \"DELETE\"]")
+                + &route("narrow", "/api/users/*", "methods = [\"GET\"]"),
+            Some("hides POST, DELETE of the wider route \"wide\" at /api/users/*"),
+        ),
+        (
+            route("wide", "/x", "") + &route("narrow", "/x", "hosts = [\"a.example.com\"]\nmethods = [\"PUT\"]"),
+            Some("hides everything but PUT of the wider route \"wide\" at /x"),
+        ),
+        // All methods of the wider one have a route there.
+        (
+            route("wide", "/api/*", "methods = [\"GET\", \"POST\"]")
+                + &route("narrow", "/api/users", "methods = [\"GET\"]")
+                + &route("other", "/api/users", "methods = [\"POST\", \"PUT\"]"),
+            None,
+        ),
+        (route("wide", "/api/*", "") + &route("narrow", "/api/users", ""), None),
+        (
+            route("wide", "/api/*", "methods = [\"GET\"]") + &route("narrow", "/api/users", "methods = [\"GET\"]"),
+            None,
+        ),
+        (
+            route("other", "/a/*", "") + &route("narrow", "/b/x", "methods = [\"GET\"]"),
+            None,
+        ),
+        (
+            route("wide", "/a/{x}", "") + &route("narrow", "/a/b/*", "methods = [\"GET\"]"),
+            None,
+        ),
+        (
+            route("wide", "/a/*", "hosts = [\"b.example.com\"]")
+                + &route("narrow", "/a/b", "hosts = [\"a.example.com\"]\nmethods = [\"GET\"]"),
+            None,
+        ),
+    ] {
+        let output = Gateway::with(&routes).upstream("up", &upstream).run(&["check"]).await;
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "a warning is no error: {told}");
+        match warns {
+            None => assert_eq!(told, "", "{routes}"),
+            Some(warning) => {
+                assert!(
+                    told.contains("gateway.toml:") && told.contains(warning),
+                    "{routes}{told}"
+                );
+                assert_eq!(told.lines().count(), 1, "{told}");
+            }
+        }
+    }
 }

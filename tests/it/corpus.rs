@@ -116,4 +116,6 @@ files! {
     three_ways_agree_on_headers: "headers",
     three_ways_agree_on_issuers_out_of_reach: "unavailable",
     three_ways_agree_on_fixed_answers_and_redirects: "answers",
+    three_ways_agree_on_paths: "paths",
+    three_ways_agree_on_cross_origin_requests: "cors",
 }

@@ -7,26 +7,34 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod browser;
 mod commands;
 mod corpus;
+mod cors;
 mod drain;
 mod explain;
 mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
 mod http2;
+mod http2_upstream;
 mod keys;
 mod limits;
 mod logs_and_metrics;
 mod migration;
 mod mode;
+mod nginx;
+mod paths;
 mod proxy_protocol;
 mod reload;
 mod request_headers;
 mod response_headers;
+mod revocation;
+mod shared_limits;
 mod store;
 mod streams;
 mod takeover;
 mod tls;
 mod tokens;
 mod upgrades;
+mod upstream_tls;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
-use http::{HeaderValue, Version};
+use http::{HeaderValue, StatusCode, Version};
 
 use crate::compile::Compiled;
 use crate::config::model::{Config, HeaderCase, Listener};
@@ -16,9 +16,10 @@ use crate::policy::facts::{Facts, Now, Transport};
 use crate::policy::headers::{Hop, address_value};
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::identity::{AuthMethod, Identity};
-use crate::policy::judge::{self, Case, Evidence};
+use crate::policy::judge::{self, Case, Evidence, Refused};
 use crate::policy::limit::DryMeter;
 use crate::policy::pattern::Pattern;
+use crate::policy::preflight::{Preflight, preflight};
 use crate::policy::request_id;
 use crate::policy::route::Route;
 use crate::policy::shadow::{self, Shadowed};
@@ -86,24 +87,14 @@ impl Gateway<'_> {
             Err(denial) => return (report.denied(&denial), None),
         };
         let elsewhere = self.find_route(&mut report, &facts);
+        match preflight(policy, &facts) {
+            Ok(None) => {}
+            Ok(Some(preflight)) => return (report.preflight(&preflight), None),
+            Err(refused) => return (report.refused(&refused), elsewhere),
+        }
         let case = match judge::open(policy, &facts, &self.meter) {
             Ok(case) => case,
-            Err(refused) => {
-                if refused.route.is_none() {
-                    (report.route, report.path, report.mode) = (None, None, None);
-                }
-                if let Some(route) = refused.route {
-                    let mode = route.mode_on(refused.arm);
-                    report.say_arm(route, refused.arm);
-                    report.chain = mode
-                        .chain
-                        .iter()
-                        .map(|method| step(*method, Outcome::NotReached))
-                        .collect();
-                    report.say_limits(route, None);
-                }
-                return (report.denied(&refused.denial), elsewhere);
-            }
+            Err(refused) => return (report.refused(&refused), elsewhere),
         };
         report.say_arm(case.route, case.arm);
         let report = match keys.gather(self.compiled, &case) {
@@ -175,19 +166,12 @@ impl Gateway<'_> {
         });
         match verdict.effect {
             Effect::Denial(denial) => report.denied(&denial),
-            Effect::Permit(permit) => self.act(report, request, facts, pattern, &permit),
+            Effect::Permit(permit) => self.act(report, request, facts, &permit),
         }
     }
 
     /// What is then done.
-    fn act(
-        &self,
-        mut report: Report,
-        request: &Request,
-        facts: &Facts<'_>,
-        pattern: &Pattern,
-        permit: &Permit<'_>,
-    ) -> Report {
+    fn act(&self, mut report: Report, request: &Request, facts: &Facts<'_>, permit: &Permit<'_>) -> Report {
         match &permit.route().action {
             Action::Forward(to) => report.upstream = self.head(request, facts, permit, to),
             Action::Respond(fixed) => report.answer = Some(Answered::new(fixed.status, &fixed.headers(), &fixed.body)),
@@ -195,7 +179,7 @@ impl Gateway<'_> {
                 let target = Target {
                     // A bare path has none to be told of.
                     host: Some(facts.host.as_deref().unwrap_or("(host)")),
-                    ..facts.target(pattern)
+                    ..facts.target(permit.pattern())
                 };
                 let headers = redirect.headers(&target).unwrap_or_default();
                 report.answer = Some(Answered::new(redirect.status, &headers, &[]));
@@ -211,6 +195,10 @@ impl Gateway<'_> {
         let route = permit.route();
         let upstream = self.compiled.upstreams.get(to.upstream)?;
         let endpoint = upstream.config.urls.first()?;
+        let target = match &to.rewrite {
+            None => request.target.clone(),
+            Some(rewrite) => rewrite.uri(&facts.target(permit.pattern()))?,
+        };
         let new_id = HeaderValue::from_static("(a new one for each request)");
         let own_id = request_id::of_client(policy.headers.request_id.as_ref(), &request.headers);
         let mut headers = request.headers.clone();
@@ -247,7 +235,7 @@ impl Gateway<'_> {
             name: upstream.name.to_string(),
             url: name_of(endpoint),
             method: request.method.to_string(),
-            target: secrecy.target(&request.target),
+            target: secrecy.target(&target),
             headers: lines,
         })
     }
@@ -263,6 +251,37 @@ impl Gateway<'_> {
 }
 
 impl Report {
+    /// Refused before anybody is asked who is calling.
+    fn refused(mut self, refused: &Refused<'_>) -> Self {
+        match refused.route {
+            None => (self.route, self.path, self.mode) = (None, None, None),
+            Some(route) => {
+                self.name(route, refused.arm);
+                self.say_limits(route, None);
+            }
+        }
+        self.denied(&refused.denial)
+    }
+
+    /// The gateway answers by itself, as the route of the request says that is asked for.
+    fn preflight(mut self, preflight: &Preflight<'_>) -> Self {
+        self.path = Some(preflight.pattern.to_string());
+        self.name(preflight.route, None);
+        self.near_misses.retain(|miss| *miss.route != *preflight.route.name);
+        let headers = preflight.cross_origin.preflight();
+        self.answer = Some(Answered::new(StatusCode::NO_CONTENT, &headers, &[]));
+        self.decision = Decision::Allow;
+        self
+    }
+
+    /// The route, none of whose methods was asked.
+    fn name(&mut self, route: &Route, arm: Option<Arm>) {
+        self.route = Some(route.name.to_string());
+        self.say_arm(route, arm);
+        let steps = route.mode_on(arm).chain.iter();
+        self.chain = steps.map(|method| step(*method, Outcome::NotReached)).collect();
+    }
+
     fn say_arm(&mut self, route: &Route, arm: Option<Arm>) {
         self.mode = Some(route.mode_on(arm).name.to_string());
         self.canary = route.canary.as_ref().zip(arm).map(|(canary, arm)| CanarySaid {

@@ -43,10 +43,24 @@ impl Compiling<'_, '_> {
         Forward {
             upstream: place.unwrap_or_default(),
             response_timeout: response_timeout.unwrap_or_default(),
+            rewrite: self.rewrite(),
+        }
+    }
+
+    /// There is no path that would be forwarded.
+    fn refuse_rewrites(&mut self) {
+        for (key, text) in [
+            ("strip_prefix", &self.written.strip_prefix),
+            ("replace_path", &self.written.replace_path),
+        ] {
+            if !text.is_empty() {
+                self.problem(key, "is for routes with `upstream`; this one answers by itself");
+            }
         }
     }
 
     fn fixed(&mut self, status: u16, body: &str, content_type: &str) -> Fixed {
+        self.refuse_rewrites();
         if WITHOUT_BODY.contains(&status) && !body.is_empty() {
             self.problem(
                 "respond.body",
@@ -62,6 +76,7 @@ impl Compiling<'_, '_> {
     }
 
     fn redirect(&mut self, status: u16, to: &str) -> Redirect {
+        self.refuse_rewrites();
         if !REDIRECTS.contains(&status) {
             self.problem("redirect.status", "is no redirect; 301, 302, 303, 307 and 308 are");
         }

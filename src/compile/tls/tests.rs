@@ -29,6 +29,10 @@ fn compiled(folder: &Path, listener: &str) -> Result<Compiled, String> {
          [upstreams.up]\nurls = ['http://127.0.0.1:1']\n\
          [[routes]]\nname = 'all'\npaths = ['/*']\nupstream = 'up'\nauth = 'none'\n"
     );
+    compiled_text(folder, &text)
+}
+
+fn compiled_text(folder: &Path, text: &str) -> Result<Compiled, String> {
     let path = folder.join("gateway.toml");
     std::fs::write(&path, text).unwrap();
     let loaded = load(&path, &Environment::default()).unwrap();
@@ -105,4 +109,48 @@ fn what_the_files_hold_makes_two_the_same_and_not_their_names() {
     };
     assert_ne!(first, client_auth("required"));
     assert_ne!(client_auth("optional"), client_auth("required"));
+}
+
+#[test]
+fn an_upstreams_mistakes_are_said_at_its_keys_too() {
+    let folder = folder();
+    let told = |url: &str, tls: &str| {
+        let text = format!(
+            "[[listeners]]\nname = 'public'\naddress = '127.0.0.1:0'\n\
+             [upstreams.up]\nurls = ['{url}']\ntls = {tls}\n\
+             [[routes]]\nname = 'all'\npaths = ['/*']\nupstream = 'up'\nauth = 'none'\n"
+        );
+        compiled_text(folder.path(), &text).err().unwrap_or_default()
+    };
+    let https = "https://app";
+    for (url, tls, place, words) in [
+        (https, "{ ca = 'gone' }", "upstreams.up.tls.ca", "gone cannot be read"),
+        (
+            https,
+            "{ cert = 'a.pem', key = 'b.key' }",
+            "upstreams.up.tls.key",
+            "is not the key",
+        ),
+        (
+            https,
+            "{ server_name = '*.example' }",
+            "upstreams.up.tls.server_name",
+            "is no host",
+        ),
+        ("http://app", "{ ca = 'a.pem' }", "upstreams.up.tls", "is of no use"),
+    ] {
+        let problems = told(url, tls);
+        assert!(
+            problems.contains(place) && problems.contains(words),
+            "{tls}: {problems}"
+        );
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+    assert_eq!(
+        told(
+            https,
+            "{ ca = 'a.pem', cert = 'a.pem', key = 'a.key', server_name = 'b' }"
+        ),
+        ""
+    );
 }

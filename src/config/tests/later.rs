@@ -19,16 +19,7 @@ fn the_whole_reference_parses_and_only_what_comes_later_is_refused() {
         .iter()
         .map(|error| error.strip_suffix(LATER).unwrap_or(error))
         .collect();
-    assert_eq!(
-        refused,
-        [
-            "api_keys.remote",
-            "cors.app",
-            "revocation",
-            "routes.chat.cors",
-            "upstreams.agent-runtime.health",
-        ]
-    );
+    assert_eq!(refused, ["api_keys.remote", "upstreams.agent-runtime.health"]);
 }
 
 #[test]
@@ -39,12 +30,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "token_sources = ['header:X-Token', 'cookie:t']",
             "token_sources = ['header', 'header:X-Token']",
         ),
-        (
-            "routes.chat.strip_prefix",
-            "strip_prefix = '/chat'",
-            "strip_prefix = ''",
-        ),
-        ("routes.chat.replace_path", "replace_path = '/x'", "replace_path = ''"),
         (
             "routes.chat.close_on_expiry",
             "close_on_expiry = true",
@@ -65,26 +50,11 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "[issuers.a]\njwks_url = 'https://a'\ntoken_sources = ['query:t']",
             "",
         ),
-        (
-            "limits.a.store",
-            "[limits.a]\nrate = '1/s'\nstore = 'redis'",
-            "[limits.a]\nrate = '1/s'\nstore = 'local'",
-        ),
         ("upstreams.b.urls", "[upstreams.b]\nurls = ['unix:/run/b']", ""),
-        (
-            "upstreams.b.http2",
-            "[upstreams.b]\nurls = ['http://b']\nhttp2 = true",
-            "[upstreams.b]\nurls = ['http://b']\nhttp2 = false",
-        ),
         (
             "upstreams.b.try_timeout",
             "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '1s'",
             "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '0s'",
-        ),
-        (
-            "upstreams.b.tls",
-            "[upstreams.b]\nurls = ['https://b']\ntls = { server_name = 'b' }",
-            "",
         ),
         ("resource", "[resource]\nresource = 'https://api.example.com'", ""),
         ("telemetry", "[telemetry]\notlp = 'http://otel:4318'", ""),

@@ -109,6 +109,10 @@ families! {
         "Time that what the gateway asks took to answer.";
     store_errors: IntCounterVec = counter("gateway_store_errors_total", ["store"]),
         "Questions that the shared store did not answer.";
+    revocations: IntGaugeVec = gauge("gateway_revocations", []),
+        "Revocations that are known here.";
+    revocations_current: IntGaugeVec = gauge("gateway_revocations_current", []),
+        "1 while the revocations of the last second are known here.";
     untrusted_forwarding: IntCounterVec = counter("gateway_untrusted_forwarding_total", ["listener"]),
         "Requests whose forwarding headers came from no trusted proxy and were removed.";
     connections: IntGaugeVec = gauge("gateway_connections", ["listener"]),

@@ -195,7 +195,7 @@ pub(super) const fn deciders(code: Code) -> &'static [AuthMethod] {
         // An internal caller's malformed X-User-ID, or a path that only the route makes ambiguous.
         Code::MalformedRequest => &[Internal, None],
         Code::AddressNotAllowed | Code::Unauthorized => &[None],
-        Code::InvalidToken | Code::TokenExpired => &[Jwt],
+        Code::InvalidToken | Code::TokenExpired | Code::TokenRevoked => &[Jwt],
         Code::InvalidApiKey => &[ApiKey],
         Code::InvalidInternalAuth => &[Internal],
         Code::AuthUnavailable => &[Jwt, ApiKey],

@@ -241,7 +241,7 @@ fn a_routes_own_headers_are_set_last_and_replace_every_copy() {
     let route = RouteHeaders {
         set: vec![(
             HeaderName::from_static("x-internal-auth"),
-            HeaderValue::from_static("ours"),
+            Setting::Fixed(HeaderValue::from_static("ours")),
         )],
         remove: vec![header::AUTHORIZATION],
         ..RouteHeaders::default()

@@ -39,8 +39,21 @@ pub struct Charge {
     pub key: BucketKey,
     /// When it counts as taken, on the clock that never goes back.
     pub at_ns: u64,
-    /// Whether the limit was full of live keys, and the unit was counted in the bucket that all further ones share.
-    pub shared_bucket: bool,
+    /// Where it was counted.
+    pub place: Place,
+}
+
+/// Where a unit can be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Here, in the key's own bucket.
+    Own,
+    /// Here, in the bucket that all further keys share, since the limit was full of live ones.
+    Overflow,
+    /// In the store that gateways share.
+    Store,
+    /// Nowhere: the store was away.
+    Nowhere,
 }
 
 /// A limit's yes.
@@ -92,7 +105,7 @@ impl Meter for DryMeter {
                         limit: ask.limit.id,
                         key: ask.key,
                         at_ns: now_ns,
-                        shared_bucket: false,
+                        place: Place::Own,
                     },
                     left,
                 }),

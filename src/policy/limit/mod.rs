@@ -16,7 +16,7 @@ use super::digest::key_of;
 use super::facts::Facts;
 use super::identity::Identity;
 
-pub use meter::{Answer, Ask, Asks, Charge, DryMeter, Grant, Meter};
+pub use meter::{Answer, Ask, Asks, Charge, DryMeter, Grant, Meter, Place};
 pub use quota::{Left, Quota, Wait};
 pub use window::Window;
 

@@ -122,10 +122,18 @@ impl Quota {
         } else {
             (wanted, wanted - now_ns)
         };
-        let free = tolerance.saturating_sub(ahead);
+        Ok((tat, self.left(ahead)))
+    }
+
+    /// What is left when the theoretical arrival time is so far ahead.
+    #[must_use]
+    pub fn left(&self, ahead_ns: u64) -> Left {
+        let interval = self.interval_ns();
+        let tolerance = interval.saturating_mul(u64::from(self.burst));
+        let free = tolerance.saturating_sub(ahead_ns);
         let remaining = free.checked_div(interval).unwrap_or(0);
         let steady = remaining.saturating_mul(interval);
-        Ok((tat, Left::lasting(remaining, interval - (free - steady), steady)))
+        Left::lasting(remaining, interval - (free - steady), steady)
     }
 
     /// The `tat` after so many units were spent that nobody could ask for before: it may run into debt.

@@ -48,10 +48,25 @@ impl Window {
             return Err(self.until_free(quota, over, now_ns));
         }
         let at_ns = self.take(quota, cost, now_ns);
-        let remaining = u64::from(quota.count) - taken - cost;
-        let steady = remaining.saturating_mul(quota.interval_ns());
         let Wait(until_next) = self.until_free(quota, 1, now_ns);
-        Ok((at_ns, Left::lasting(remaining, until_next, steady)))
+        Ok((at_ns, Self::left(quota, taken + cost, until_next)))
+    }
+
+    /// What is left when so many units are taken, and the first of them is over in so much time.
+    #[must_use]
+    pub fn left(quota: &Quota, taken: u64, until_next_ns: u64) -> Left {
+        let remaining = u64::from(quota.count).saturating_sub(taken);
+        Left::lasting(remaining, until_next_ns, remaining.saturating_mul(quota.interval_ns()))
+    }
+
+    /// Units taken within one step of this length, in nanoseconds, are one run.
+    #[must_use]
+    pub fn step_ns(quota: &Quota) -> u64 {
+        if quota.count > EXACT {
+            (quota.window_ns() / u64::from(EXACT)).max(1)
+        } else {
+            1
+        }
     }
 
     /// Notes units that nobody could ask for before: the window may then hold more than its count.
@@ -64,7 +79,7 @@ impl Window {
     pub fn refund(&mut self, quota: &Quota, at_ns: u64) {
         // A run's time only moves on, within its step: the unit is in the first one that is not before it, if in any.
         let place = self.runs.partition_point(|run| run.at_ns < at_ns);
-        let step = step_ns(quota);
+        let step = Self::step_ns(quota);
         let Some(run) = self.runs.get_mut(place).filter(|run| run.at_ns / step == at_ns / step) else {
             return;
         };
@@ -92,7 +107,7 @@ impl Window {
         let at_ns = self.runs.back().map_or(now_ns, |last| last.at_ns.max(now_ns));
         self.total += units;
         self.idle_ns = self.idle_ns.max(at_ns.saturating_add(quota.window_ns()));
-        let step = step_ns(quota);
+        let step = Self::step_ns(quota);
         match self.runs.back_mut() {
             Some(last) if last.at_ns / step == at_ns / step => {
                 last.at_ns = at_ns;
@@ -112,15 +127,6 @@ impl Window {
         });
         let free_ns = run.map_or(now_ns, |run| run.at_ns).saturating_add(quota.window_ns());
         Wait(free_ns.saturating_sub(now_ns))
-    }
-}
-
-/// Units taken within one step are one run.
-fn step_ns(quota: &Quota) -> u64 {
-    if quota.count > EXACT {
-        (quota.window_ns() / u64::from(EXACT)).max(1)
-    } else {
-        1
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, Version};
+use http::HeaderValue;
 
-use crate::observe::access_log::AccessLine;
+use crate::observe::access_log::{AccessLine, protocol_name};
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::canary::Arm;
 use crate::policy::denial::Code;
@@ -77,7 +77,7 @@ impl Record {
                 .saturating_add(i64::try_from(elapsed_ns / 1_000_000).unwrap_or(0)),
             request_id: self.request_id.to_str().unwrap_or_default(),
             listener: &self.client.admitted.listener.config.name,
-            protocol: protocol(self.version),
+            protocol: protocol_name(self.version),
             host: self
                 .host
                 .as_ref()
@@ -130,12 +130,4 @@ impl Record {
 #[allow(clippy::cast_precision_loss, reason = "exact up to 104 days")]
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
-}
-
-const fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        _http_1_1 => "HTTP/1.1",
-    }
 }

@@ -26,6 +26,7 @@ fn upstream(urls: &[String]) -> Arc<Upstream> {
     let spec = UpstreamSpec {
         name: Arc::from("u"),
         config: loaded.config.upstreams["u"].clone(),
+        tls: None,
     };
     Arc::new(Upstream::new(spec, Metrics::new("test").unwrap().upstream("u", &[]), 1))
 }
@@ -99,7 +100,10 @@ async fn a_request_that_kills_its_reader_is_sent_on_one_kept_connection_only() {
     }
     for (response, mut connection) in answered {
         drop(response);
-        connection.ready().await.unwrap();
+        let Connection::Http1(sender) = &mut connection else {
+            panic!("nobody asked for HTTP/2");
+        };
+        sender.ready().await.unwrap();
         upstream.endpoints[0].keep(0, connection);
     }
     let failed = send(&upstream, "/poison").await;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::observe::metrics::Metrics;
-use crate::policy::limit::{BucketKey, By, Limit, Plan, Quota, Unit};
+use crate::policy::limit::{BucketKey, By, Limit, Place, Plan, Quota, Unit};
 
 use super::*;
 
@@ -51,8 +51,9 @@ impl Scene {
                 by: By::Ip,
                 unit: Unit::Requests,
                 ipv6_prefix: 64,
+                in_store: None,
             };
-            Arc::new(Counters::new(spec, metrics.limit(&limit.name)))
+            Arc::new(Counters::new(spec, metrics.limit(&limit.name), None))
         });
         Self {
             meters: Meters(counters.collect()),
@@ -179,7 +180,10 @@ fn a_key_that_finds_no_place_shares_one_and_gets_back_what_it_took_there() {
             charges.push(scene.admit(key, START_NS).unwrap()[0].charge);
         }
         assert_eq!(
-            charges.iter().map(|charge| charge.shared_bucket).collect::<Vec<_>>(),
+            charges
+                .iter()
+                .map(|charge| charge.place == Place::Overflow)
+                .collect::<Vec<_>>(),
             [false, false, true]
         );
         for key in 1..100 {

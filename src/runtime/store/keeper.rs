@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::{Kept, Link, StoreError};
@@ -16,24 +17,32 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Between attempts at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts a thread that keeps `kept` connected until `ended`.
-pub(super) fn start(kept: Arc<Kept>, ended: oneshot::Receiver<()>) {
-    let watched = kept.clone();
-    let started = std::thread::Builder::new().name("redis".to_owned()).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        match runtime {
-            Ok(runtime) => runtime.block_on(async {
-                tokio::select! {
-                    () = keep(&watched) => {}
-                    _dropped = ended => {}
-                }
-            }),
-            Err(error) => watched.is_away(&StoreError::Broken(error.to_string())),
+/// Starts a thread that keeps `kept` connected until `ended`, and runs what else is spawned on its runtime.
+pub(super) fn start(kept: Arc<Kept>, ended: oneshot::Receiver<()>) -> Option<Handle> {
+    let started = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| {
+            let handle = runtime.handle().clone();
+            let watched = kept.clone();
+            let work = move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = keep(&watched) => {}
+                        _dropped = ended => {}
+                    }
+                });
+                watched.link.store(None);
+            };
+            std::thread::Builder::new().name("redis".to_owned()).spawn(work)?;
+            Ok(handle)
+        });
+    match started {
+        Ok(handle) => Some(handle),
+        Err(error) => {
+            kept.is_away(&StoreError::Broken(error.to_string()));
+            None
         }
-        watched.link.store(None);
-    });
-    if let Err(error) = started {
-        kept.is_away(&StoreError::Broken(error.to_string()));
     }
 }
 
@@ -54,15 +63,22 @@ async fn keep(kept: &Kept) {
 }
 
 /// Lets requests use the connection for as long as it answers; then, why it does not.
+///
+/// One that answers the keeper and not requests is given back less and less often: a part of a Cluster may hang that the keeper
+/// does not see, and each request that finds out has waited.
 async fn watch(kept: &Kept, link: &Link) -> StoreError {
+    let mut pause = FIRST_PAUSE;
     loop {
         if let Err(error) = link.ping(kept.spec.timeout).await {
             return error;
         }
         kept.is_up(link);
         tokio::select! {
-            () = kept.suspected.notified() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = kept.suspected.notified() => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            () = tokio::time::sleep(LOOK) => pause = FIRST_PAUSE,
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use redis::sentinel::{SentinelClient, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisFuture, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisFuture, RedisResult, Value, from_redis_value};
 
 use crate::compile::Servers;
 
@@ -35,7 +36,7 @@ impl Link {
         within(CONNECT_TIMEOUT, Self::connect(servers)).await
     }
 
-    async fn connect(servers: &Servers) -> RedisResult<Self> {
+    pub(super) async fn connect(servers: &Servers) -> RedisResult<Self> {
         // Who asks has a timeout of their own.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
@@ -66,13 +67,24 @@ impl Link {
         }
     }
 
-    /// Whether somebody answers; of a Cluster, every master.
+    /// Whether somebody answers; of a Cluster, every primary, and they find it whole.
     ///
     /// # Errors
     /// Nobody, or not in time.
     pub async fn ping(&self, timeout: Duration) -> Result<(), StoreError> {
         let mut link = self.clone();
-        within(timeout, redis::cmd("PING").query_async(&mut link)).await
+        within(timeout, redis::cmd("PING").exec_async(&mut link)).await?;
+        if let Self::Cluster(connection) = &mut link {
+            let mut info = redis::cmd("CLUSTER");
+            info.arg("INFO");
+            let anybody = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+            let info = within(timeout, connection.route_command(info, anybody)).await?;
+            let info: String = from_redis_value(info).unwrap_or_default();
+            if !info.contains("cluster_state:ok") {
+                return Err(StoreError::Broken("the Cluster is not whole".to_owned()));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -12,8 +12,9 @@ use gateway::policy::credential::Credential;
 use gateway::policy::denial::Denial;
 use gateway::policy::facts::{Facts, Now};
 use gateway::policy::identity::{AuthMethod, HeaderText};
-use gateway::policy::judge::{self, Case as Opened, Evidence};
+use gateway::policy::judge::{self, Case as Opened, Evidence, Refused};
 use gateway::policy::limit::DryMeter;
+use gateway::policy::preflight::preflight;
 use gateway::policy::token::TokenFault;
 use gateway::policy::verdict::Effect;
 use gateway::proxy::handler::refused_by_guard;
@@ -45,15 +46,20 @@ fn judged(compiled: &Compiled, corpus: &Corpus, case: &Case) -> Result<Verdict, 
         monotonic_ns: 3_600_000_000_000,
     };
     let facts = Facts::read(&method, &target, &headers, origin, 0, time)?;
+    match preflight(policy, &facts) {
+        Ok(None) => {}
+        Ok(Some(preflight)) => {
+            return Ok(Verdict {
+                route: Some(preflight.route.name.to_string()),
+                ..Verdict::default()
+            });
+        }
+        Err(early) => return Ok(refused_early(&early)),
+    }
     let meter = DryMeter::default();
     let opened = match judge::open(policy, &facts, &meter) {
         Ok(opened) => opened,
-        Err(early) => {
-            return Ok(Verdict {
-                route: early.route.map(|route| route.name.to_string()),
-                ..refused(&early.denial)
-            });
-        }
+        Err(early) => return Ok(refused_early(&early)),
     };
     let route = Some(opened.route.name.to_string());
     let evidence = gather(compiled, &opened, corpus);
@@ -73,6 +79,13 @@ fn judged(compiled: &Compiled, corpus: &Corpus, case: &Case) -> Result<Verdict, 
         acting_for: identity.and_then(|identity| identity.acting_for.as_ref()).map(text),
         ..base
     })
+}
+
+fn refused_early(early: &Refused<'_>) -> Verdict {
+    Verdict {
+        route: early.route.map(|route| route.name.to_string()),
+        ..refused(&early.denial)
+    }
 }
 
 fn refused(denial: &Denial) -> Verdict {

@@ -128,7 +128,8 @@ pub async fn send(gateway: &Gateway, corpus: &Corpus, case: &Case) -> Said {
     Said {
         verdict: Verdict {
             status: if refused { answered } else { 0 },
-            error: text("reason"),
+            // Of an allowed request it says what became of it.
+            error: text("reason").filter(|_| refused),
             detail: text("detail"),
             route: text("route"),
             method: text("auth_method").filter(|method| method != "none"),

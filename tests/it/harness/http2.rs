@@ -1,13 +1,16 @@
-//! HTTP/2 from both ends, by the `h2` crate: a client with its hands on streams, bodies and trailers.
+//! HTTP/2 from both ends, by the `h2` crate: a client and an upstream with their hands on streams, bodies and trailers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
+use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::soon;
@@ -118,4 +121,60 @@ pub async fn read(stream: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
         body.extend_from_slice(&data);
     }
     Ok(body)
+}
+
+/// An upstream that speaks HTTP/2 by prior knowledge, and does with each stream as it is told.
+pub struct Http2Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
+}
+
+/// A stream, as the upstream has it: the request, and the way to answer it.
+pub type Stream = (Request<RecvStream>, SendResponse<Bytes>);
+
+impl Http2Upstream {
+    /// Takes `streams` at once on each connection.
+    pub async fn serving<F, Told>(streams: u32, serve: F) -> Self
+    where
+        F: Fn(Stream) -> Told + Send + Sync + 'static,
+        Told: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound port");
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (count, serve) = (connections.clone(), Arc::new(serve));
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                let serve = serve.clone();
+                tokio::spawn(async move {
+                    let shaken = h2::server::Builder::new()
+                        .max_concurrent_streams(streams)
+                        .handshake::<_, Bytes>(stream);
+                    let Ok(mut connection) = shaken.await else { return };
+                    while let Some(Ok(stream)) = connection.accept().await {
+                        tokio::spawn(serve(stream));
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            connections,
+            accepting,
+        }
+    }
+
+    /// Connections that were opened so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Http2Upstream {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
 }

@@ -18,7 +18,7 @@ pub use client::{Client, Request, Response, refused};
 pub use clock::Clock;
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
-pub use redis::Redis;
+pub use redis::{Redis, RedisCluster};
 pub use upstream::{Conversation, Gate, Received, Upstream};
 
 /// How long anything may take before the test has failed. Far above what it takes, for the machine may be busy.

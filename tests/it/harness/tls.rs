@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use gateway::demo::client::{Request, Response, receive};
 use gateway::demo::wire::Wire;
+use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::soon;
 
@@ -171,5 +174,71 @@ impl Pair {
     /// The certificate, as it goes over the wire.
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()
+    }
+}
+
+/// What ends TLS before an upstream that speaks plainly.
+pub struct Terminator {
+    /// Where it listens.
+    pub address: SocketAddr,
+    handshakes: Arc<Mutex<Vec<Handshake>>>,
+}
+
+/// What a client of a [`Terminator`] asked for and showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handshake {
+    /// SNI.
+    pub name: Option<String>,
+    /// Whether it showed a certificate.
+    pub showed: bool,
+}
+
+impl Terminator {
+    /// Shows this certificate; asks for one of `clients`, who may have none.
+    pub async fn before(upstream: SocketAddr, pair: &Pair, clients: &Authority) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(clients.0.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .unwrap();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(
+                vec![pair.der()],
+                PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let handshakes = Arc::new(Mutex::new(Vec::new()));
+        let seen = handshakes.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, seen) = (acceptor.clone(), seen.clone());
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let session = stream.get_ref().1;
+                    seen.lock().push(Handshake {
+                        name: session.server_name().map(str::to_owned),
+                        showed: session.peer_certificates().is_some(),
+                    });
+                    let mut plain = TcpStream::connect(upstream).await.unwrap();
+                    let _ = copy_bidirectional(&mut stream, &mut plain).await;
+                });
+            }
+        });
+        Self { address, handshakes }
+    }
+
+    /// All handshakes that came to an end so far.
+    pub fn handshakes(&self) -> Vec<Handshake> {
+        self.handshakes.lock().clone()
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::claims;
 use super::jws::Unverified;
 use super::key_set::KeySet;
+use crate::policy::digest::key_of;
 use crate::policy::token::{TokenFault, TokenRules, VerifiedToken};
 
 /// The latest time that is taken, in seconds: beyond 2^53 not every reader of JSON sees the same number (RFC 8259 §6).
@@ -60,7 +61,7 @@ pub fn verify(
     }
     let jti = match claims.get("jti") {
         None => None,
-        Some(Value::String(id)) => Some(id.as_str().into()),
+        Some(Value::String(id)) => Some(key_of(id.as_bytes())),
         Some(_) => return Err(TokenFault::BadClaim),
     };
     Ok(VerifiedToken {

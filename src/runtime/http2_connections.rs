@@ -1,0 +1,93 @@
+//! HTTP/2 connections of one worker to one endpoint: its requests share them, as few as the endpoint's bound of streams allows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http2::SendRequest;
+use parking_lot::Mutex;
+
+use super::request_body::RequestBody;
+
+/// Connections at most. When the streams of all are taken, further requests wait for one.
+const MAX_CONNECTIONS: usize = 8;
+
+/// The connections.
+#[derive(Debug, Default)]
+pub struct Http2Connections {
+    open: Mutex<Vec<Arc<Shared>>>,
+    /// Held while one is made, so that a burst of requests makes one and not a burst.
+    pub making: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: SendRequest<RequestBody>,
+    streams: AtomicUsize,
+    /// Streams that the endpoint takes at once.
+    bound: Arc<AtomicUsize>,
+    /// When the last stream ended.
+    since: Mutex<Instant>,
+}
+
+/// A place for one stream, given back when this is dropped.
+#[derive(Debug)]
+pub struct Http2Stream {
+    shared: Arc<Shared>,
+    /// Sends on it.
+    pub sender: SendRequest<RequestBody>,
+}
+
+impl Http2Connections {
+    /// A place on the connection with the fewest streams; `None`: one more connection is to be made.
+    #[must_use]
+    pub fn take(&self) -> Option<Http2Stream> {
+        let mut open = self.open.lock();
+        open.retain(|shared| !shared.sender.is_closed());
+        let shared = open
+            .iter()
+            .min_by_key(|shared| shared.streams.load(Ordering::Relaxed))?;
+        let free = shared.streams.load(Ordering::Relaxed) < shared.bound.load(Ordering::Relaxed);
+        (free || open.len() >= MAX_CONNECTIONS).then(|| Http2Stream::on(shared))
+    }
+
+    /// Adds a connection, which takes `bound` streams at once, and takes the first place on it.
+    #[must_use]
+    pub fn add(&self, sender: SendRequest<RequestBody>, bound: Arc<AtomicUsize>) -> Http2Stream {
+        let shared = Arc::new(Shared {
+            sender,
+            streams: AtomicUsize::new(0),
+            bound,
+            since: Mutex::new(Instant::now()),
+        });
+        let stream = Http2Stream::on(&shared);
+        self.open.lock().push(shared);
+        stream
+    }
+
+    /// Closes those that were idle for that long.
+    pub fn sweep(&self, idle: Duration) {
+        let in_use =
+            |shared: &Shared| shared.streams.load(Ordering::Relaxed) > 0 || shared.since.lock().elapsed() < idle;
+        self.open
+            .lock()
+            .retain(|shared| !shared.sender.is_closed() && in_use(shared));
+    }
+}
+
+impl Http2Stream {
+    fn on(shared: &Arc<Shared>) -> Self {
+        shared.streams.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared: shared.clone(),
+            sender: shared.sender.clone(),
+        }
+    }
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        *self.shared.since.lock() = Instant::now();
+        self.shared.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,185 @@
+//! What is revoked, as far as is known here: read by workers on every request, written by the follower alone.
+//!
+//! Everything is kept by 128 bits of a digest, never by name: a key of another service's may hold a whole token.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+
+use crate::compile::{RevocationSpec, Subject};
+use crate::policy::digest::{SecretDigest, key_of};
+
+/// Revocations that are remembered at most: about 80 bytes each.
+const MAX_ENTRIES: usize = 1_000_000;
+
+/// All that is revoked.
+#[derive(Debug, Default)]
+pub(super) struct LocalCopy {
+    jti: Marks,
+    token: Marks,
+    key_id: Marks,
+    user: Marks,
+    /// User → the time before which his tokens are revoked, in seconds since the Unix epoch.
+    since: Marks,
+    /// Counts rebuilds: what a rebuild did not find is gone.
+    generation: AtomicU64,
+    /// The store has more than may be remembered here.
+    overflown: AtomicBool,
+    /// Until when all changes are known to have been seen; 0: never yet.
+    pub(super) confirmed_ns: AtomicU64,
+}
+
+/// Digest → mark.
+#[derive(Debug, Default)]
+struct Marks {
+    map: DashMap<u128, Mark>,
+    /// Read first, so that what nobody revokes costs nothing.
+    count: AtomicUsize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    /// Bit n: the key of pattern n is there. For users: a time. Never 0.
+    bits: i64,
+    generation: u64,
+}
+
+/// What a key of the store turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The key of the pattern at this place names this digest.
+    Named { pattern: usize, digest: u128 },
+    /// The key of this user's time.
+    User { digest: u128 },
+}
+
+/// What a key of the store names, by every pattern that fits.
+pub(super) fn named_by<'a>(spec: &'a RevocationSpec, key: &'a [u8]) -> impl Iterator<Item = Found> + 'a {
+    let keys = spec.keys.iter().enumerate().filter_map(move |(place, pattern)| {
+        let digest = digest_of(pattern.subject, pattern.value(key)?)?;
+        Some(Found::Named { pattern: place, digest })
+    });
+    let users = spec.users.iter().filter_map(move |pattern| {
+        let digest = key_of(pattern.value(key)?);
+        Some(Found::User { digest })
+    });
+    keys.chain(users)
+}
+
+/// `None`: no token has such a digest.
+fn digest_of(subject: Subject, value: &[u8]) -> Option<u128> {
+    match subject {
+        Subject::Jti | Subject::KeyId | Subject::User => Some(key_of(value)),
+        Subject::Token => Some(SecretDigest::of(value).half()),
+        Subject::TokenSha256 => {
+            let digits = std::str::from_utf8(value).ok()?;
+            let is_hex = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            is_hex.then(|| u128::from_str_radix(digits.get(..32)?, 16).ok())?
+        }
+    }
+}
+
+impl LocalCopy {
+    /// Begins a rebuild: what is not found from now on until [`Self::end_rebuild`] is gone.
+    pub(super) fn begin_rebuild(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.overflown.store(false, Ordering::Relaxed);
+    }
+
+    /// Forgets what the rebuild did not find.
+    pub(super) fn end_rebuild(&self) {
+        let generation = self.generation.load(Ordering::Relaxed);
+        for marks in self.all() {
+            marks.map.retain(|_, mark| mark.generation == generation);
+            marks.count.store(marks.map.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the key of `found` is there, with `value` for a user's time, or not.
+    pub(super) fn note(&self, spec: &RevocationSpec, found: Found, there: Option<i64>) {
+        match found {
+            Found::Named { pattern, digest } => {
+                let Some(subject) = spec.keys.get(pattern).map(|pattern| pattern.subject) else {
+                    return;
+                };
+                let bit = 1 << pattern;
+                self.write(self.marks(subject), digest, bit, there.map_or(0, |_there| bit));
+            }
+            Found::User { digest } => self.write(&self.since, digest, !0, there.unwrap_or(0)),
+        }
+    }
+
+    /// Puts `bits` in the place of those of `mask`; a mark without bits is none.
+    fn write(&self, marks: &Marks, digest: u128, mask: i64, bits: i64) {
+        let generation = self.generation.load(Ordering::Relaxed);
+        match marks.map.entry(digest) {
+            Entry::Occupied(mut entry) => {
+                let mark = entry.get_mut();
+                // What the last rebuild found, and this one did not yet, goes as soon as there is something newer.
+                let before = if bits != 0 && mark.generation != generation {
+                    0
+                } else {
+                    mark.bits
+                };
+                mark.bits = before & !mask | bits;
+                if bits != 0 {
+                    mark.generation = generation;
+                }
+                if mark.bits == 0 {
+                    entry.remove();
+                    marks.count.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            Entry::Vacant(_) if bits == 0 => {}
+            Entry::Vacant(_) if self.entries() >= MAX_ENTRIES => self.overflown.store(true, Ordering::Relaxed),
+            Entry::Vacant(entry) => {
+                entry.insert(Mark { bits, generation });
+                marks.count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether a key that names `digest` is there.
+    pub(super) fn has(&self, subject: Subject, digest: impl FnOnce() -> u128) -> bool {
+        let marks = self.marks(subject);
+        !marks.is_empty() && marks.map.contains_key(&digest())
+    }
+
+    /// The time before which this user's tokens are revoked.
+    pub(super) fn since(&self, user: u128) -> Option<i64> {
+        if self.since.is_empty() {
+            return None;
+        }
+        self.since.map.get(&user).map(|mark| mark.bits)
+    }
+
+    /// How many revocations are known.
+    pub(super) fn entries(&self) -> usize {
+        self.all().map(|marks| marks.count.load(Ordering::Relaxed)).iter().sum()
+    }
+
+    /// Whether the store has more than is remembered here.
+    pub(super) fn is_overflown(&self) -> bool {
+        self.overflown.load(Ordering::Relaxed)
+    }
+
+    fn marks(&self, subject: Subject) -> &Marks {
+        match subject {
+            Subject::Jti => &self.jti,
+            Subject::Token | Subject::TokenSha256 => &self.token,
+            Subject::KeyId => &self.key_id,
+            Subject::User => &self.user,
+        }
+    }
+
+    const fn all(&self) -> [&Marks; 5] {
+        [&self.jti, &self.token, &self.key_id, &self.user, &self.since]
+    }
+}
+
+impl Marks {
+    fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+}

@@ -1,0 +1,157 @@
+//! Revocations: keys of the shared store, any service's, kept here as a copy that a request asks without waiting.
+
+mod copy;
+mod follow;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use crate::compile::{RevocationSpec, Subject};
+use crate::observe::metrics::RevocationMetrics;
+use crate::policy::digest::key_of;
+use crate::policy::identity::Identity;
+use crate::policy::token::{TokenFault, VerifiedToken};
+
+use super::clock::Clock;
+use super::store::Store;
+use copy::LocalCopy;
+
+/// A copy that was confirmed within this time is current: revocations reach every gateway within it.
+const CURRENT_FOR: Duration = Duration::from_secs(1);
+
+/// What is revoked; no longer followed when this is dropped.
+#[derive(Debug)]
+pub struct Revocations {
+    spec: Arc<RevocationSpec>,
+    store: Arc<Store>,
+    copy: Arc<LocalCopy>,
+    metrics: RevocationMetrics,
+    clock: Clock,
+    follower: Option<AbortHandle>,
+}
+
+/// What is known of a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing against it.
+    Good,
+    /// Revoked.
+    Revoked,
+    /// The copy is not current, and nobody is to be let in by an old one.
+    Unknown,
+}
+
+/// What the status page shows.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct RevocationStatus {
+    pub entries: usize,
+    pub current: bool,
+    pub age: Option<Duration>,
+    pub serves_meanwhile: bool,
+}
+
+impl Revocations {
+    /// Follows the store from now on.
+    #[must_use]
+    pub fn start(spec: RevocationSpec, store: Arc<Store>, metrics: RevocationMetrics, clock: Clock) -> Self {
+        let spec = Arc::new(spec);
+        let copy = Arc::new(LocalCopy::default());
+        let follower = store.spawn(follow::follow(
+            spec.clone(),
+            store.spec().servers.clone(),
+            copy.clone(),
+            clock,
+        ));
+        Self {
+            spec,
+            store,
+            copy,
+            metrics,
+            clock,
+            follower,
+        }
+    }
+
+    /// Whether these are followed by `spec` in `store`.
+    #[must_use]
+    pub fn are_of(&self, spec: &RevocationSpec, store: &Arc<Store>) -> bool {
+        *self.spec == *spec && Arc::ptr_eq(&self.store, store)
+    }
+
+    /// Judges a token that holds otherwise; on every use, also of a token known already.
+    ///
+    /// # Errors
+    /// It is revoked, or nobody can say.
+    pub fn judge(&self, token: &VerifiedToken) -> Result<(), TokenFault> {
+        match self.of_token(token) {
+            Standing::Good => Ok(()),
+            Standing::Revoked => Err(TokenFault::Revoked),
+            Standing::Unknown => Err(TokenFault::RevocationsUnknown),
+        }
+    }
+
+    fn of_token(&self, token: &VerifiedToken) -> Standing {
+        let issued_before = |time: i64| token.iat.is_none_or(|iat| iat < time);
+        match self.of_caller(&token.identity) {
+            Standing::Good if token.jti.is_some_and(|jti| self.copy.has(Subject::Jti, || jti)) => Standing::Revoked,
+            Standing::Good if self.copy.since(token.identity.keys.user).is_some_and(issued_before) => Standing::Revoked,
+            standing => standing,
+        }
+    }
+
+    /// What is known of a caller by its credential, its key's id and its user.
+    #[must_use]
+    pub fn of_caller(&self, caller: &Identity) -> Standing {
+        if !self.spec.serve_on_store_error && !self.is_current() {
+            return Standing::Unknown;
+        }
+        let copy = &self.copy;
+        let key_id = caller.key_id.as_deref();
+        let revoked = copy.has(Subject::Token, || caller.keys.credential)
+            || copy.has(Subject::User, || caller.keys.user)
+            || key_id.is_some_and(|id| copy.has(Subject::KeyId, || key_of(id.as_bytes())));
+        if revoked { Standing::Revoked } else { Standing::Good }
+    }
+
+    /// Whether every change until [`CURRENT_FOR`] ago is known.
+    fn is_current(&self) -> bool {
+        !self.copy.is_overflown() && self.age().is_some_and(|age| age <= CURRENT_FOR)
+    }
+
+    /// Since all changes were known; `None`: they never were.
+    fn age(&self) -> Option<Duration> {
+        let confirmed_ns = self.copy.confirmed_ns.load(Ordering::Relaxed);
+        let age_ns = self.clock.monotonic_ns().saturating_sub(confirmed_ns);
+        (confirmed_ns > 0).then(|| Duration::from_nanos(age_ns))
+    }
+
+    /// Writes its metrics.
+    pub fn measure(&self) {
+        let entries = i64::try_from(self.copy.entries()).unwrap_or(i64::MAX);
+        self.metrics.entries.set(entries);
+        self.metrics.current.set(i64::from(self.is_current()));
+    }
+
+    /// What the status page shows.
+    #[must_use]
+    pub fn status(&self) -> RevocationStatus {
+        RevocationStatus {
+            entries: self.copy.entries(),
+            current: self.is_current(),
+            age: self.age(),
+            serves_meanwhile: self.spec.serve_on_store_error,
+        }
+    }
+}
+
+impl Drop for Revocations {
+    fn drop(&mut self) {
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
+    }
+}

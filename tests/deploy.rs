@@ -1,0 +1,116 @@
+//! What lies under `deploy/` speaks of the gateway as it is: alerts and dashboard ask for metrics that exist, alerts fire when
+//! they should, and Compose starts what the files need.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// What begins the names of our metrics.
+const PREFIXES: [&str; 3] = ["gateway_", "jwt_", "jwks_"];
+
+/// What a histogram is asked by.
+const OF_HISTOGRAMS: [&str; 3] = ["_bucket", "_sum", "_count"];
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_exist() {
+    let exist = metrics();
+    for file in [
+        "deploy/prometheus/alerts.yml",
+        "deploy/prometheus/older_names.yml",
+        "deploy/grafana/gateway.json",
+    ] {
+        // What a rule is recorded as is no question.
+        let text = read(file);
+        let questions = text.lines().filter(|line| !line.trim().starts_with("- record: "));
+        let asked: BTreeSet<_> = questions.flat_map(names_in).collect();
+        assert!(!asked.is_empty(), "{file} asks for nothing");
+        for name in asked {
+            let plain = OF_HISTOGRAMS.iter().find_map(|end| name.strip_suffix(end));
+            assert!(
+                exist.contains(&name) || plain.is_some_and(|plain| exist.contains(plain)),
+                "{file} asks for {name}, which the gateway does not have"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_metric_that_tells_of_trouble_is_on_the_dashboard() {
+    let shown = names_in(&read("deploy/grafana/gateway.json"));
+    let missing: Vec<_> = metrics()
+        .into_iter()
+        .filter(|name| !shown.iter().any(|shown| shown.starts_with(name.as_str())))
+        // Shown by others: hits and misses of keys by the age of keys, fetches by their failures, and what never changes.
+        .filter(|name| {
+            ![
+                "jwks_cache",
+                "jwks_refresh_total",
+                "gateway_build",
+                "gateway_dependency_duration",
+            ]
+            .iter()
+            .any(|other| name.starts_with(other))
+        })
+        .collect();
+    assert!(missing.is_empty(), "not on the dashboard: {missing:?}");
+}
+
+#[test]
+fn each_alert_fires_when_it_should_and_only_then() {
+    let output = Command::new("promtool")
+        .args(["test", "rules", "alerts_test.yml"])
+        .current_dir(root().join("deploy/prometheus"))
+        .output()
+        .expect("promtool, which .ci/test installs");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn each_alert_has_a_test() {
+    let (alerts, tests) = (
+        read("deploy/prometheus/alerts.yml"),
+        read("deploy/prometheus/alerts_test.yml"),
+    );
+    let names = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    for name in names {
+        assert!(tests.contains(&format!("alertname=\"{name}\"")), "{name} has no test");
+    }
+}
+
+/// The names of the table of metrics.
+fn metrics() -> BTreeSet<String> {
+    let table = read("src/observe/metrics/families.rs");
+    let rows = table.split('"').skip(1).step_by(2);
+    rows.filter(|text| is_name(text)).map(str::to_owned).collect()
+}
+
+fn names_in(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| is_name(word))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_name(word: &str) -> bool {
+    PREFIXES
+        .iter()
+        .any(|prefix| word.starts_with(prefix) && word.len() > prefix.len())
+        && word
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
