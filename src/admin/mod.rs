@@ -1,8 +1,9 @@
-//! The operators' own port, read-only: `/livez`, `/readyz`, `/metrics`, `/status.json`.
+//! The operators' own port, read-only: `/livez`, `/readyz`, `/metrics`, `/status` and `/status.json`.
 //!
 //! Reads the runtime and changes nothing; runs on the control runtime, so that a slow scrape holds no request up.
 
 mod status;
+mod status_page;
 
 use std::convert::Infallible;
 use std::io;
@@ -109,10 +110,16 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes
         "/readyz" if gateway.is_ready() => text(StatusCode::OK, "ready\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         "/metrics" => with_type(StatusCode::OK, prometheus::TEXT_FORMAT, metrics(gateway)),
+        "/status" => page(gateway),
+        "/status.js" => with_type(
+            StatusCode::OK,
+            "text/javascript; charset=utf-8",
+            status_page::SCRIPT.as_bytes().to_vec(),
+        ),
         "/status.json" => with_type(StatusCode::OK, "application/json", status::json(gateway)),
         _ => text(
             StatusCode::NOT_FOUND,
-            "there are /livez, /readyz, /metrics and /status.json\n",
+            "there are /livez, /readyz, /metrics, /status and /status.json\n",
         ),
     }
 }
@@ -129,6 +136,18 @@ fn metrics(gateway: &Gateway) -> Vec<u8> {
         counters.measure();
     }
     gateway.metrics.text()
+}
+
+fn page(gateway: &Gateway) -> Response<Full<Bytes>> {
+    let html = status_page::html(&status::value(gateway));
+    let mut response = with_type(StatusCode::OK, "text/html; charset=utf-8", html.into_bytes());
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Ok(policy) = HeaderValue::try_from(status_page::content_security_policy()) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

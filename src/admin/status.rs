@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::observe::metrics::CanaryMetrics;
+use crate::observe::metrics::{CanaryMetrics, Quantiles};
 use crate::policy::canary::Arm;
 use crate::policy::route::Route;
 use crate::runtime::gateway::Gateway;
@@ -11,11 +11,18 @@ use crate::runtime::meters::Counters;
 use crate::runtime::revocation::RevocationStatus;
 use crate::runtime::snapshot::Snapshot;
 
-/// The status as JSON.
+/// The status as JSON text.
 pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
+    let mut text = value(gateway).to_string().into_bytes();
+    text.push(b'\n');
+    text
+}
+
+/// The status.
+pub(super) fn value(gateway: &Gateway) -> Value {
     let snapshot = gateway.snapshot();
     let reload = gateway.last_reload();
-    let status = json!({
+    json!({
         "version": env!("CARGO_PKG_VERSION"),
         "ready": gateway.is_ready(),
         "config": {
@@ -23,6 +30,7 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
             "reload_error": reload.error,
             "reloaded_at": reload.unix_s,
         },
+        "traffic": traffic(gateway),
         "connections": gateway.connections(),
         "requests_in_flight": gateway.metrics.requests_in_flight.get(),
         "routes": snapshot.policy.routes.iter().map(|route| json!({
@@ -38,10 +46,20 @@ pub(super) fn json(gateway: &Gateway) -> Vec<u8> {
         })),
         "revocation": snapshot.revocations.as_ref().map(|revocations| revocation(&revocations.status())),
         "limits": snapshot.meters.0.iter().map(|counters| limit(counters)).collect::<Vec<Value>>(),
-    });
-    let mut text = status.to_string().into_bytes();
-    text.push(b'\n');
-    text
+    })
+}
+
+/// What was asked since the process began, what was refused and how long it took.
+fn traffic(gateway: &Gateway) -> Value {
+    let summary = gateway.metrics.summary();
+    let quantiles = |of: Option<Quantiles>| of.map(|of| json!({ "p50": of.p50, "p90": of.p90, "p99": of.p99 }));
+    json!({
+        "requests": summary.by_status.values().sum::<u64>(),
+        "by_status": summary.by_status,
+        "refused": summary.refused,
+        "duration_seconds": quantiles(summary.duration),
+        "overhead_seconds": quantiles(summary.overhead),
+    })
 }
 
 /// The mode in force and why, and how the modes on trial fare.

@@ -1,36 +1,96 @@
-//! `gateway check`: everything that is wrong with the config, one a line; and what is valid, and seldom meant.
+//! `gateway check`: everything that is wrong with the config, one a line; with `--audit` what it leaves open though nothing is wrong;
+//! with `--schema` the shape of a config, for editors. What is valid and seldom meant is warned of.
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Args;
 use http::Method;
 
 use crate::compile::Hidden;
-use crate::config::Sources;
+use crate::config::{Source, Sources, schema};
 use crate::policy::route::Route;
+use crate::runtime::clock::Clock;
 
-use super::compiled;
+use super::audit::{self, Finding, Severity};
+use super::{compiled, exit, failed};
 
-/// 0, or 3 with the errors on standard error. Warnings stand there too.
-pub(super) fn run(config: &Path) -> ExitCode {
-    match compiled(config) {
-        Ok((loaded, compiled)) => {
-            let routes = &compiled.policy.routes;
-            for hidden in &compiled.hidden {
-                if let Some(warning) = warning(hidden, routes, &loaded.sources) {
-                    eprintln!("{warning}");
-                }
+/// What else is said.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Say what the config leaves open, with severity and mend; 1 if something is `high`.
+    #[arg(long)]
+    audit: bool,
+    /// Print the JSON Schema of gateway.toml; no config is read.
+    #[arg(long, conflicts_with = "audit")]
+    schema: bool,
+}
+
+/// 0, or 3 with the errors on standard error; with `--audit` 1 if a finding is `high`.
+pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
+    if options.schema {
+        return match serde_json::to_string_pretty(&schema()) {
+            Ok(text) => {
+                println!("{text}");
+                ExitCode::SUCCESS
             }
-            println!(
-                "{}: valid, {} route{}",
-                config.display(),
-                routes.len(),
-                if routes.len() == 1 { "" } else { "s" }
-            );
-            ExitCode::SUCCESS
-        }
-        Err(code) => code,
+            Err(error) => failed(error),
+        };
     }
+    let (loaded, compiled) = match compiled(config) {
+        Ok(compiled) => compiled,
+        Err(code) => return code,
+    };
+    let found = audit::audit(&loaded, &compiled, Clock::start().now().unix_s);
+    let line = |found: &audit::Found, kind: &str| {
+        let at = match loaded.sources.of(&found.key) {
+            Source::File(file) => file.display().to_string(),
+            other => other.to_string(),
+        };
+        let finding = found.finding;
+        format!(
+            "{at}: {}: {kind}{}; mend: {}",
+            found.key,
+            finding.says(),
+            finding.mend()
+        )
+    };
+    let routes = &compiled.policy.routes;
+    for hidden in &compiled.hidden {
+        if let Some(warning) = warning(hidden, routes, &loaded.sources) {
+            eprintln!("{warning}");
+        }
+    }
+    // What a rollback would run into is said unasked: nobody should find out at night.
+    for found in found.iter().filter(|found| !options.audit && warns(found.finding)) {
+        eprintln!("{}", line(found, "warning: "));
+    }
+    if options.audit {
+        for found in &found {
+            println!(
+                "{} {}: {}",
+                found.finding.severity().name(),
+                found.finding.name(),
+                line(found, "")
+            );
+        }
+    }
+    let routes = routes.len();
+    let plural = if routes == 1 { "" } else { "s" };
+    let findings = if options.audit {
+        format!(", {} findings", found.len())
+    } else {
+        String::new()
+    };
+    println!("{}: valid, {routes} route{plural}{findings}", config.display());
+    if options.audit && found.iter().any(|found| found.finding.severity() == Severity::High) {
+        return ExitCode::from(exit::FAILED);
+    }
+    ExitCode::SUCCESS
+}
+
+fn warns(finding: Finding) -> bool {
+    matches!(finding, Finding::FallbackForbidden | Finding::FallbackOneBucket)
 }
 
 /// `FILE:LINE:COL: key.path: warning: …`

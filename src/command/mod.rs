@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out; one file a subcommand.
 
+mod audit;
 mod check;
 mod demo;
 mod explain;
@@ -45,7 +46,7 @@ enum Command {
     /// Start a complete example, with an identity provider and upstreams of its own, and print what to try.
     Demo(demo::Options),
     /// Say everything that is wrong with the config.
-    Check,
+    Check(check::Options),
     /// Say what would become of a request, and why, without sending it.
     Explain(explain::Options),
     /// Show the table of routes.
@@ -87,7 +88,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(&config, &options),
         Command::Demo(options) => demo::run(&options),
-        Command::Check => check::run(&config),
+        Command::Check(options) => check::run(&config, &options),
         Command::Explain(options) => explain::run(&config, &options),
         Command::Routes(options) => routes::run(&config, &options),
         Command::Mode(options) => mode::run(&config, &options),

@@ -6,6 +6,7 @@ mod identity;
 mod in_force;
 mod issuers;
 mod limits;
+mod resource;
 mod revocation;
 mod routes;
 mod store;
@@ -162,8 +163,12 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     let auth_failures = limits::auth_failures(config, limit_specs.len());
     let api_keys = identity::api_keys(&shared, problems);
     let internal = identity::internal(&shared, problems);
-    let (routes, places) = routes::routes(config, &names, &limits, problems);
+    let (mut routes, mut places) = routes::routes(config, &names, &limits, problems);
     let modes = ModeInForce::of_all(config, problems.sources(), &routes);
+    if let Some((route, served)) = resource::route(config, &places, routes.len(), problems) {
+        routes.push(route);
+        places.extend(served);
+    }
     let places_of_credentials = credential_places(config);
     let headers = header_rules(&shared, &places_of_credentials);
     let listeners = config.listeners.iter().map(|listener| {
@@ -191,6 +196,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
             api_keys,
             internal,
             auth_failures: auth_failures.map(|(_, failures)| failures),
+            resource_metadata: resource::metadata_url(config),
             headers,
             nowhere: RouteTable::default(),
         },
@@ -229,8 +235,9 @@ fn token_source(source: &model::TokenSource) -> Option<TokenSource> {
     match source {
         model::TokenSource::Authorization => Some(TokenSource::Authorization),
         model::TokenSource::Header(name) => header_name(name).map(TokenSource::Header),
-        // Refused by name before, until they are built.
-        model::TokenSource::Query(_) | model::TokenSource::Cookie(_) | model::TokenSource::WebSocketProtocol => None,
+        model::TokenSource::Query(name) => Some(TokenSource::Query(name.as_str().into())),
+        model::TokenSource::Cookie(name) => Some(TokenSource::Cookie(name.as_str().into())),
+        model::TokenSource::WebSocketProtocol => Some(TokenSource::WebSocketProtocol),
     }
 }
 
@@ -258,24 +265,22 @@ fn credential_places(config: &Config) -> CredentialPlaces {
     ];
     let sources = config.issuers.values().flat_map(|issuer| &issuer.token_sources);
     let routes = config.routes.iter().flat_map(|route| &route.token_sources);
-    let of_tokens = sources
-        .chain(routes)
-        .filter_map(token_source)
-        .filter_map(|source| match source {
-            TokenSource::Header(name) => Some(name),
-            TokenSource::Authorization => None,
-        });
-    single.extend(
-        of_tokens
-            .chain(api_keys.headers.iter().cloned())
-            .chain(internal.clone()),
-    );
+    let mut parameters = Vec::new();
+    for source in sources.chain(routes).filter_map(token_source) {
+        match source {
+            TokenSource::Header(name) => single.push(name),
+            TokenSource::Query(name) => parameters.push(name),
+            TokenSource::Authorization | TokenSource::Cookie(_) | TokenSource::WebSocketProtocol => {}
+        }
+    }
+    single.extend(api_keys.headers.iter().cloned().chain(internal.clone()));
     single.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     single.dedup();
     CredentialPlaces {
         api_keys,
         internal,
         single,
+        parameters,
     }
 }
 

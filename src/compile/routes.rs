@@ -16,8 +16,9 @@ use crate::config::Problems;
 use crate::config::model::{self, Config};
 use crate::policy::address::Networks;
 use crate::policy::cors::{Cors, CorsSpec};
-use crate::policy::credential::TokenSource;
+use crate::policy::credential::{Places, Taker, TokenPlace, TokenSource};
 use crate::policy::digest::key_of;
+use crate::policy::headers::RouteHeaders;
 use crate::policy::identity::AuthMethod;
 use crate::policy::limit::Limit;
 use crate::policy::pattern::Pattern;
@@ -35,6 +36,14 @@ pub(super) struct Served {
 }
 
 impl Served {
+    /// On every listener.
+    pub(super) const fn everywhere(place: Place) -> Self {
+        Self {
+            place,
+            listeners: Vec::new(),
+        }
+    }
+
     /// Whether the listener of that name serves it.
     pub(super) fn serves(&self, listener: &str) -> bool {
         self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener)
@@ -176,6 +185,10 @@ impl Compiling<'_, '_> {
         } else {
             Vec::new()
         };
+        let token_places = self.token_places(&issuers);
+        let hide_websocket_tokens = token_places
+            .iter()
+            .any(|place| place.source == TokenSource::WebSocketProtocol);
         let (address_limits, caller_limits) = self.limits(limits);
         let mut requirements = vec![(Methods::default(), self.requirement("require", &written.require))];
         for (place, rule) in written.rules.iter().enumerate() {
@@ -197,7 +210,7 @@ impl Compiling<'_, '_> {
             auth: modes.auth,
             shadow: modes.shadow,
             canary: modes.canary,
-            token_sources: self.token_sources(&issuers),
+            token_places,
             issuers,
             requirements,
             address_limits,
@@ -206,9 +219,13 @@ impl Compiling<'_, '_> {
             allow_encoded_slash: written.allow_encoded_slash,
             max_body: written.max_body,
             cors: self.cors(),
-            headers: self.headers(),
+            headers: RouteHeaders {
+                hide_websocket_tokens,
+                ..self.headers()
+            },
             action: self.action(),
             access_log: written.access_log && self.config.log.access,
+            close_on_expiry: written.close_on_expiry,
         }
     }
 
@@ -233,22 +250,42 @@ impl Compiling<'_, '_> {
         places
     }
 
-    fn token_sources(&self, issuers: &[usize]) -> Vec<TokenSource> {
-        if !self.written.token_sources.is_empty() {
-            return self.written.token_sources.iter().filter_map(token_source).collect();
-        }
-        let mut sources = Vec::new();
-        for issuer in issuers
+    /// Each place once, with the issuers that take tokens from there: all of the route's, where the route names its own places.
+    fn token_places(&mut self, issuers: &[usize]) -> Vec<TokenPlace> {
+        let mut places: Vec<TokenPlace> = Vec::new();
+        for (name, issuer) in issuers
             .iter()
-            .filter_map(|place| self.config.issuers.values().nth(*place))
+            .filter_map(|place| self.config.issuers.iter().nth(*place))
         {
-            for source in issuer.token_sources.iter().filter_map(token_source) {
-                if !sources.contains(&source) {
-                    sources.push(source);
+            let taker = Taker {
+                issuer: Arc::from(name.as_str()),
+                origins: issuer.origins.clone().into(),
+            };
+            let sources = if self.written.token_sources.is_empty() {
+                &issuer.token_sources
+            } else {
+                &self.written.token_sources
+            };
+            for source in sources.iter().filter_map(token_source) {
+                match places.iter_mut().find(|place| place.source == source) {
+                    Some(place) => place.takers.push(taker.clone()),
+                    None => places.push(TokenPlace {
+                        source,
+                        takers: vec![taker.clone()],
+                    }),
                 }
             }
         }
-        sources
+        for place in &mut places {
+            place.takers.dedup();
+        }
+        if places.len() > Places::MOST {
+            self.problem(
+                "token_sources",
+                format!("with its issuers' are more than {}; name fewer", Places::MOST),
+            );
+        }
+        places
     }
 
     fn cors(&mut self) -> Option<Arc<Cors>> {

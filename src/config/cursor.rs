@@ -15,6 +15,7 @@ use super::document::{Node, Table, Value};
 use super::environment::variable_name;
 use super::error::{Source, nearest};
 use super::include;
+use super::outline::{ANY_NAME, Described, Outline, Shape};
 use super::reader::{Field, Reader};
 use super::value::{self, Wrong};
 
@@ -31,6 +32,8 @@ pub(super) struct Cursor<'r, 'e> {
     /// The whole table is inherited: what is wrong with it is said where it stands.
     quiet: bool,
     taken: BTreeSet<String>,
+    /// Of what was taken; only where the reader is asked for the shape of a config.
+    outline: Outline,
 }
 
 /// `[defaults]`, or a part of it.
@@ -51,6 +54,7 @@ impl<'r, 'e> Cursor<'r, 'e> {
             inherited: Inherited::default(),
             quiet: false,
             taken: BTreeSet::new(),
+            outline: Outline::default(),
         }
     }
 
@@ -71,11 +75,16 @@ impl<'r, 'e> Cursor<'r, 'e> {
             };
             self.problem(key, message);
         }
-        self.key(key, placeholder, convert)
+        let value = self.key(key, placeholder, convert);
+        self.outline.require(key);
+        value
     }
 
     /// A key that may be left out.
     pub(super) fn optional<T>(&mut self, key: &str, convert: impl Fn(&Value) -> Result<T, Wrong>) -> Option<T> {
+        if self.reader.is_outlining {
+            self.outline.note(key, Shape::One(Described::by(&convert)));
+        }
         let field = self.take(key)?;
         self.reader.convert(field, convert)
     }
@@ -93,7 +102,9 @@ impl<'r, 'e> Cursor<'r, 'e> {
         if !self.given(key) {
             self.problem(key, "is missing; expected a file's path");
         }
-        self.file(key).unwrap_or_default()
+        let file = self.file(key).unwrap_or_default();
+        self.outline.require(key);
+        file
     }
 
     /// A list, each entry with its own place.
@@ -103,6 +114,9 @@ impl<'r, 'e> Cursor<'r, 'e> {
         default: Vec<T>,
         convert: impl Fn(&Value) -> Result<T, Wrong>,
     ) -> Vec<T> {
+        if self.reader.is_outlining {
+            self.outline.note(key, Shape::List(Described::by(&convert)));
+        }
         let Some(mut field) = self.take(key) else {
             return default;
         };
@@ -141,6 +155,7 @@ impl<'r, 'e> Cursor<'r, 'e> {
     pub(super) fn some<T>(&mut self, key: &str, convert: impl Fn(&Value) -> Result<T, Wrong>) -> Vec<T> {
         let noted = self.reader.problems.count();
         let list = self.list(key, Vec::new(), convert);
+        self.outline.require(key);
         if list.is_empty() && self.reader.problems.count() == noted {
             self.problem(key, "is empty; at least one entry is needed");
         }
@@ -186,6 +201,9 @@ impl<'r, 'e> Cursor<'r, 'e> {
 
     /// The table's keys.
     pub(super) fn keys(&self) -> Vec<String> {
+        if self.reader.is_outlining {
+            return vec![ANY_NAME.to_owned()];
+        }
         let keys = self.table.keys().chain(self.inherited.table.keys());
         keys.cloned().collect()
     }
@@ -270,6 +288,9 @@ impl<'r, 'e> Cursor<'r, 'e> {
     /// Reads the table, then reports what nobody took.
     pub(super) fn read<T>(mut self, read: impl FnOnce(&mut Self) -> T) -> T {
         let value = read(&mut self);
+        if self.reader.is_outlining {
+            self.reader.outlined = std::mem::take(&mut self.outline);
+        }
         if self.quiet {
             return value;
         }

@@ -12,6 +12,7 @@ mod error;
 mod include;
 pub mod model;
 mod not_yet;
+mod outline;
 mod overrides;
 mod read;
 mod reader;
@@ -88,6 +89,19 @@ pub fn load_text(name: &Path, text: &str, environment: &Environment) -> Result<L
     read_all(name, text, reader_of(name, environment), |_, _| Some(())).map(|(loaded, ())| loaded)
 }
 
+/// The JSON Schema of a config, for editors that complete and check.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    let nothing = Environment::default();
+    let mut reader = reader_of(Path::new("gateway.toml"), &nothing);
+    reader.is_outlining = true;
+    Cursor::root(&mut reader, document::Table::new()).read(|t| {
+        include::merge_all(t);
+        read::config(t)
+    });
+    reader.outlined.document()
+}
+
 fn reader_of<'e>(path: &Path, environment: &'e Environment) -> Reader<'e> {
     Reader {
         problems: Problems::new(Sources::new(Arc::from(path))),
@@ -98,6 +112,8 @@ fn reader_of<'e>(path: &Path, environment: &'e Environment) -> Reader<'e> {
         is_file: false,
         overrides_text: environment.overrides.clone(),
         overrides: BTreeMap::new(),
+        is_outlining: false,
+        outlined: outline::Outline::default(),
         shared: environment.shared.clone(),
         ignored: Vec::new(),
     }

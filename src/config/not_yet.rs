@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint, TokenSource};
+use super::model::{Config, Endpoint};
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -16,13 +16,10 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
     for (name, issuer) in &config.issuers {
         let key = |key| format!("issuers.{name}.{key}");
         later(issuer.remote.is_some(), key("remote"));
-        later(!issuer.origins.is_empty(), key("origins"));
-        later(issuer.token_sources.iter().any(is_not_header), key("token_sources"));
     }
     if let Some(api_keys) = &config.api_keys {
         later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
     }
-    later(config.resource.is_some(), "resource".to_owned());
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for (name, upstream) in &config.upstreams {
         let key = |key| format!("upstreams.{name}.{key}");
@@ -30,17 +27,5 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         later(unix, key("urls"));
         later(!upstream.try_timeout.is_zero(), key("try_timeout"));
         later(upstream.health.is_some(), key("health"));
-    }
-    for route in &config.routes {
-        let key = |key| format!("routes.{}.{key}", route.name);
-        later(route.token_sources.iter().any(is_not_header), key("token_sources"));
-        later(route.close_on_expiry, key("close_on_expiry"));
-    }
-}
-
-fn is_not_header(source: &TokenSource) -> bool {
-    match source {
-        TokenSource::Authorization | TokenSource::Header(_) => false,
-        TokenSource::Query(_) | TokenSource::Cookie(_) | TokenSource::WebSocketProtocol => true,
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::document::{Node, Value};
 use super::environment::{Modes, Variables};
 use super::error::{Problems, Source};
+use super::outline::Outline;
 use super::reference;
 use super::value::Wrong;
 
@@ -27,6 +28,10 @@ pub(super) struct Reader<'e> {
     pub(super) overrides_text: Option<String>,
     /// Modes of the overrides file, by route.
     pub(super) overrides: BTreeMap<String, Node>,
+    /// Only the shape of a config is asked for: every table is there, and what was taken is noted.
+    pub(super) is_outlining: bool,
+    /// Of the table that was read last.
+    pub(super) outlined: Outline,
     /// Modes that gateways share, by route.
     pub(super) shared: Modes,
     /// Those of them that do not fit, and why.

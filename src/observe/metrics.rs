@@ -12,6 +12,7 @@ use self::families::Families;
 pub use self::listener::{ListenerMetrics, Refused};
 pub use self::outcomes::Outcomes;
 pub use self::route::RouteMetrics;
+pub use self::summary::{Quantiles, Summary};
 pub use self::trial::{Agreement, CanaryMetrics, ShadowMetrics};
 use super::Decision;
 use crate::policy::denial::Code;
@@ -21,6 +22,7 @@ mod families;
 mod listener;
 mod outcomes;
 mod route;
+mod summary;
 mod trial;
 
 /// The `route` of requests that have none.
@@ -199,6 +201,12 @@ impl Metrics {
             tracing::error!(%error, "metrics are incomplete");
         }
         text
+    }
+
+    /// What they come to, for people.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary::of(&self.registry.gather())
     }
 
     /// A route's handles; `methods` empty: any. [`RouteMetrics`] says what is there from the start.

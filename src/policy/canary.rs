@@ -5,7 +5,7 @@
 //! adds callers. A false claim only chooses the judge, who then judges it.
 
 use super::authn::jwt::claimed_caller;
-use super::credential::{Claimant, CredentialPlaces, TokenSource};
+use super::credential::{Claimant, CredentialPlaces, TokenPlace};
 use super::digest::{SecretDigest, key_of};
 use super::facts::Facts;
 use super::mode::Mode;
@@ -66,8 +66,8 @@ impl Canary {
 
     /// The arm of a request's caller.
     #[must_use]
-    pub fn arm(&self, places: &CredentialPlaces, sources: &[TokenSource], facts: &Facts<'_>) -> Arm {
-        if place(&places.claimant(sources, facts.headers), facts) < self.below {
+    pub fn arm(&self, places: &CredentialPlaces, token_places: &[TokenPlace], facts: &Facts<'_>) -> Arm {
+        if place(&places.claimant(token_places, facts), facts) < self.below {
             Arm::Canary
         } else {
             Arm::Stable

@@ -11,16 +11,14 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 
 use super::denial::Denial;
+use super::facts::Facts;
 use super::identity::AuthMethod;
 
-/// Where a token may be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenSource {
-    /// `Authorization: Bearer`.
-    Authorization,
-    /// A header that holds nothing else.
-    Header(HeaderName),
-}
+mod token_source;
+
+pub use token_source::{
+    Places, Taker, TokenPlace, TokenSource, WEBSOCKET_PROTOCOL, hide_websocket_tokens, websocket_bearer,
+};
 
 /// Where API keys may be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,6 +49,8 @@ pub struct CredentialPlaces {
     pub internal: Option<HeaderName>,
     /// Headers of which a request has one at most, on any route.
     pub single: Vec<HeaderName>,
+    /// Parameters of queries that hold tokens on some route.
+    pub parameters: Vec<Box<str>>,
 }
 
 /// What was presented, and the step of the chain that takes it.
@@ -60,6 +60,8 @@ pub struct Presented<'r> {
     pub method: AuthMethod,
     /// Its credential.
     pub credential: Credential<'r>,
+    /// Where it stands, of a token.
+    pub places: Places,
 }
 
 /// What a request holds of credentials that belong to one caller alone, wherever a mode would look; nothing of it is judged.
@@ -122,14 +124,20 @@ impl CredentialPlaces {
     pub fn presented<'r>(
         &self,
         chain: &[AuthMethod],
-        token_sources: &[TokenSource],
-        headers: &'r HeaderMap,
+        token_places: &[TokenPlace],
+        facts: &Facts<'r>,
     ) -> Result<Presented<'r>, Denial> {
+        let headers = facts.headers;
+        let mut places = Places::default();
         for method in chain {
             let credential = match method {
                 AuthMethod::Jwt => {
                     let keys = chain.contains(&AuthMethod::ApiKey).then_some(&self.api_keys);
-                    token(token_sources, keys, headers)?.map(Credential::Token)
+                    let found = token(token_places, keys, facts)?;
+                    found.map(|(token, held)| {
+                        places = held;
+                        Credential::Token(token)
+                    })
                 }
                 AuthMethod::ApiKey => api_key(&self.api_keys, headers)?.map(Credential::ApiKey),
                 AuthMethod::Internal => self
@@ -143,12 +151,14 @@ impl CredentialPlaces {
                 return Ok(Presented {
                     method: *method,
                     credential,
+                    places,
                 });
             }
         }
         Ok(Presented {
             method: AuthMethod::None,
             credential: Credential::Absent,
+            places,
         })
     }
 }
@@ -156,32 +166,39 @@ impl CredentialPlaces {
 impl CredentialPlaces {
     /// Whom a request comes from by its own account, whatever the mode. What is ambiguous says nothing.
     #[must_use]
-    pub fn claimant<'r>(&self, token_sources: &[TokenSource], headers: &'r HeaderMap) -> Claimant<'r> {
+    pub fn claimant<'r>(&self, token_places: &[TokenPlace], facts: &Facts<'r>) -> Claimant<'r> {
+        let token = token(token_places, Some(&self.api_keys), facts).ok().flatten();
         Claimant {
-            token: token(token_sources, Some(&self.api_keys), headers).ok().flatten(),
-            api_key: api_key(&self.api_keys, headers).ok().flatten(),
+            token: token.map(|(token, _)| token),
+            api_key: api_key(&self.api_keys, facts.headers).ok().flatten(),
         }
     }
 }
 
-/// The token, from whichever source has it. Bytes that are not ASCII read as an empty token, which fails.
+/// The token, and the places that hold it. A cookie that does not count must agree all the same: somebody behind may read it.
 fn token<'r>(
-    sources: &[TokenSource],
+    places: &[TokenPlace],
     keys: Option<&KeySources>,
-    headers: &'r HeaderMap,
-) -> Result<Option<&'r str>, Denial> {
-    let mut found = None;
-    for source in sources {
-        let value = match source {
-            TokenSource::Authorization => bearer(headers).filter(|value| {
-                // A key sent as Bearer (MLflow, OpenAI SDK) is the key's, where the chain takes keys.
-                !keys.is_some_and(|keys| keys.bearer && keys.claims(value))
-            }),
-            TokenSource::Header(name) => headers.get(name).map(|value| text(value.as_bytes())),
+    facts: &Facts<'r>,
+) -> Result<Option<(&'r str, Places)>, Denial> {
+    let mut seen = None;
+    let mut held = Places::default();
+    for (index, place) in places.iter().enumerate() {
+        // A key sent as Bearer (MLflow, OpenAI SDK) is the key's, where the chain takes keys.
+        let is_key = |value: &str| {
+            place.source == TokenSource::Authorization && keys.is_some_and(|keys| keys.bearer && keys.claims(value))
         };
-        agree(&mut found, value)?;
+        place.source.each(facts, |value| {
+            if is_key(value) {
+                return Ok(());
+            }
+            if place.takes(facts) {
+                held.add(index);
+            }
+            agree(&mut seen, Some(value))
+        })?;
     }
-    Ok(found)
+    Ok(seen.filter(|_| held != Places::default()).map(|token| (token, held)))
 }
 
 fn api_key<'r>(sources: &KeySources, headers: &'r HeaderMap) -> Result<Option<Cow<'r, [u8]>>, Denial> {
@@ -248,7 +265,11 @@ fn text(value: &[u8]) -> &str {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use http::{Method, Uri};
+
     use super::*;
+    use crate::policy::address::Origin;
+    use crate::policy::facts::Now;
     use AuthMethod::{ApiKey, Internal, Jwt, None as Anon};
 
     fn places() -> CredentialPlaces {
@@ -263,6 +284,7 @@ mod tests {
             },
             single: vec![AUTHORIZATION, key, internal.clone()],
             internal: Some(internal),
+            parameters: Vec::new(),
         }
     }
 
@@ -273,11 +295,25 @@ mod tests {
             .collect()
     }
 
-    fn judge(chain: &[AuthMethod], pairs: &[(&'static str, &str)]) -> (AuthMethod, String) {
-        let headers = headers(pairs);
-        let presented = places()
-            .presented(chain, &[TokenSource::Authorization], &headers)
-            .unwrap();
+    fn presented(
+        chain: &[AuthMethod],
+        sources: &[TokenSource],
+        headers: &HeaderMap,
+    ) -> Result<(AuthMethod, String), Denial> {
+        let token_places: Vec<TokenPlace> = sources.iter().cloned().map(TokenPlace::of).collect();
+        let peer = [192, 0, 2, 1].into();
+        let origin = Origin {
+            peer,
+            peer_trusted: false,
+            client: peer,
+        };
+        let now = Now {
+            unix_s: 0,
+            monotonic_ns: 0,
+        };
+        let target = Uri::from_static("/");
+        let facts = Facts::read(&Method::GET, &target, headers, origin, 0, now)?;
+        let presented = places().presented(chain, &token_places, &facts)?;
         let credential = match presented.credential {
             Credential::Token(token) => format!("token {token}"),
             Credential::ApiKey(key) => format!("key {}", String::from_utf8_lossy(&key)),
@@ -285,7 +321,11 @@ mod tests {
             Credential::Anonymous => "anonymous".to_owned(),
             Credential::Absent => "absent".to_owned(),
         };
-        (presented.method, credential)
+        Ok((presented.method, credential))
+    }
+
+    fn judge(chain: &[AuthMethod], pairs: &[(&'static str, &str)]) -> (AuthMethod, String) {
+        presented(chain, &[TokenSource::Authorization], &headers(pairs)).unwrap()
     }
 
     const HYBRID: &[AuthMethod] = &[Jwt, ApiKey, Internal];
@@ -375,7 +415,7 @@ mod tests {
     #[test]
     fn r06_two_values_in_two_places_are_refused_and_one_value_twice_is_one() {
         let differing = headers(&[("x-api-key", "hok_1"), ("authorization", "Bearer hok_2")]);
-        assert!(places().presented(&[ApiKey], &[], &differing).is_err());
+        assert!(presented(&[ApiKey], &[], &differing).is_err());
         assert_eq!(
             judge(&[ApiKey], &[("x-api-key", "hok_1"), ("authorization", "Bearer hok_1")]),
             (ApiKey, "key hok_1".to_owned())
@@ -385,7 +425,26 @@ mod tests {
             TokenSource::Header(HeaderName::from_static("x-token")),
         ];
         let differing = headers(&[("x-token", "a"), ("authorization", "Bearer b")]);
-        assert!(places().presented(&[Jwt], &sources, &differing).is_err());
+        assert!(presented(&[Jwt], &sources, &differing).is_err());
+        let sources = [
+            TokenSource::Authorization,
+            TokenSource::Cookie("t".into()),
+            TokenSource::WebSocketProtocol,
+        ];
+        for pair in [
+            [("authorization", "Bearer a"), ("cookie", "t=b")],
+            [("cookie", "t=a; t=b"), ("accept", "*/*")],
+            [("sec-websocket-protocol", "bearer, a, bearer, b"), ("accept", "*/*")],
+            [("sec-websocket-protocol", "bearer, a"), ("cookie", "t=b")],
+        ] {
+            assert!(presented(&[Jwt], &sources, &headers(&pair)).is_err(), "{pair:?}");
+        }
+        let same = headers(&[
+            ("authorization", "Bearer a"),
+            ("cookie", "t=a"),
+            ("sec-websocket-protocol", "bearer, a"),
+        ]);
+        assert_eq!(presented(&[Jwt], &sources, &same), Ok((Jwt, "token a".to_owned())));
     }
 
     #[test]

@@ -100,6 +100,22 @@ impl<'r> Facts<'r> {
         })
     }
 
+    /// Whether a page of that `Origin` (RFC 6454 §7) is this host's own. A plain listener may stand behind one that ended TLS, so
+    /// there either scheme will do.
+    #[must_use]
+    pub fn is_own_origin(&self, origin: &str) -> bool {
+        let schemes = [("https://", ":443"), ("http://", ":80")];
+        let authority = self.uri.authority().map(http::uri::Authority::as_str);
+        let authority = authority.or_else(|| self.headers.get(header::HOST)?.to_str().ok());
+        let possible = schemes.iter().take(if self.transport.is_secure() { 1 } else { 2 });
+        possible.into_iter().any(|(scheme, port)| {
+            let bare = |authority| str::strip_suffix(authority, port).unwrap_or(authority);
+            let theirs = origin.strip_prefix(scheme).map(bare);
+            let own = authority.map(bare).filter(|own| !own.is_empty());
+            matches!((theirs, own), (Some(theirs), Some(own)) if theirs.eq_ignore_ascii_case(own))
+        })
+    }
+
     /// The same, over that transport.
     #[must_use]
     pub const fn over(mut self, transport: Transport<'r>) -> Self {

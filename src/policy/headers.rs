@@ -11,6 +11,7 @@ use http::header::{self, Entry, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use super::address::{Believed, Origin, X_FORWARDED_FOR, X_REAL_IP};
+use super::credential::hide_websocket_tokens;
 use super::hop_by_hop::{HOP_BY_HOP, remove_nominated, wants_trailers};
 use super::identity::{AuthMethod, Identity, IdentityHeaders};
 use super::setting::{Setting, Subject};
@@ -68,6 +69,8 @@ pub struct RouteHeaders {
     pub response_set: Vec<(HeaderName, Setting)>,
     /// Taken off the response.
     pub response_remove: Vec<HeaderName>,
+    /// Tokens may stand in `Sec-WebSocket-Protocol`: they are taken out of it.
+    pub hide_websocket_tokens: bool,
     /// Turn a `Location` that names the upstream back to the public one.
     pub rewrite_location: bool,
 }
@@ -184,6 +187,9 @@ impl HeaderRules {
         self.limit_trailers(headers, &route.remove);
         for name in &route.remove {
             headers.remove(name);
+        }
+        if route.hide_websocket_tokens {
+            hide_websocket_tokens(headers);
         }
         headers.reserve(MOST_WRITTEN);
         set_forwarding(headers, hop);

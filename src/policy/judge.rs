@@ -84,7 +84,7 @@ pub fn open<'p, 'r>(
     let arm = route
         .canary
         .as_ref()
-        .map(|canary| canary.arm(&policy.places, &route.token_sources, facts));
+        .map(|canary| canary.arm(&policy.places, &route.token_places, facts));
     let mode = route.mode_on(arm);
     let on_route = |denial| Box::new(Refused::on(route, arm, denial));
     if facts.path.has_encoded_slash() && !route.allow_encoded_slash {
@@ -92,7 +92,7 @@ pub fn open<'p, 'r>(
     }
     let presented = policy
         .places
-        .presented(&mode.chain, &route.token_sources, facts.headers)
+        .presented(&mode.chain, &route.token_places, facts)
         .map_err(on_route)?;
     if !route.allows_from(facts.origin.client) {
         return Err(on_route(Denial::plain(Code::AddressNotAllowed, "address_not_allowed")));
@@ -179,10 +179,19 @@ pub fn decide<'p>(
     Undecided {
         verdict,
         outcome,
+        ends_s: ends_s(case.route, evidence),
         route: case.route,
         pattern: case.pattern,
         held: case.held,
     }
+}
+
+/// A route may end with the token what the token let in.
+fn ends_s(route: &Route, evidence: &Evidence) -> Option<i64> {
+    let Evidence::Token(Ok(token)) = evidence else {
+        return None;
+    };
+    route.close_on_expiry.then(|| token.ends_s())
 }
 
 fn judge<'p>(
@@ -218,6 +227,7 @@ fn judge<'p>(
 pub struct Undecided<'p> {
     verdict: Verdict<'p>,
     outcome: Result<(), Denial>,
+    ends_s: Option<i64>,
     route: &'p Route,
     pattern: &'p Pattern,
     held: Held<'p>,
@@ -243,7 +253,10 @@ impl<'p> Undecided<'p> {
         let mut verdict = self.verdict;
         verdict.allowances = self.held.allowances;
         verdict.effect = match outcome {
-            Ok(()) => Effect::Permit(Permit::new(self.route, self.pattern, verdict.identity.clone())),
+            Ok(()) => {
+                let permit = Permit::new(self.route, self.pattern, verdict.identity.clone(), self.ends_s);
+                Effect::Permit(permit)
+            }
             Err(denial) => Effect::Denial(denial),
         };
         verdict
@@ -297,7 +310,7 @@ impl<'p, 'r> Case<'p, 'r> {
         facts: &Facts<'r>,
         chain: &[AuthMethod],
     ) -> Result<Presented<'r>, Denial> {
-        policy.places.presented(chain, &self.route.token_sources, facts.headers)
+        policy.places.presented(chain, &self.route.token_places, facts)
     }
 
     /// The case as the shadow's mode sees it, with what it was presented. It charges nothing.

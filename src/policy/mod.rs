@@ -62,6 +62,8 @@ pub struct Policy {
     pub internal: Option<InternalCallers>,
     /// Failed credentials.
     pub auth_failures: Option<AuthFailures>,
+    /// Where clients learn which tokens are taken here (RFC 9728), for challenges.
+    pub resource_metadata: Option<Arc<str>>,
     /// What is done to every request's headers.
     pub headers: HeaderRules,
     /// Serves a listener that the policy does not know: nothing.

@@ -72,7 +72,10 @@ fn authenticate(
         Credential::Absent => Err(Denial::plain(Code::Unauthorized, "no_credential")),
         Credential::Token(_) => {
             let token = match evidence {
-                Evidence::Token(Ok(token)) => token.judge_time(now_s).map(|()| token),
+                Evidence::Token(Ok(token)) => token
+                    .judge_time(now_s)
+                    .and_then(|()| judge_place(case, facts, &token.identity))
+                    .map(|()| token),
                 Evidence::Token(Err(fault)) => Err(*fault),
                 Evidence::NotAsked(denial) => return Err(denial.clone()),
                 // No evidence: nobody can say (fail closed).
@@ -89,6 +92,13 @@ fn authenticate(
             None => Err(Denial::plain(Code::InvalidInternalAuth, "internal_not_configured")),
         },
     }
+}
+
+/// An issuer's tokens hold in that issuer's places only: those of one that takes cookies make no cookie of another's a token.
+fn judge_place(case: &Case<'_, '_>, facts: &Facts<'_>, identity: &Identity) -> Result<(), TokenFault> {
+    let issuer = identity.issuer.as_deref().unwrap_or_default();
+    let taken = case.presented.places.take(&case.route.token_places, issuer, facts);
+    taken.then_some(()).ok_or(TokenFault::UnknownIssuer)
 }
 
 fn token_denial(fault: TokenFault) -> Denial {

@@ -11,7 +11,7 @@ use super::address::Networks;
 use super::authz::Requirement;
 use super::canary::{Arm, Canary};
 use super::cors::Cors;
-use super::credential::TokenSource;
+use super::credential::TokenPlace;
 use super::denial::{Code, Denial, Tells};
 use super::facts::Facts;
 use super::headers::RouteHeaders;
@@ -39,7 +39,7 @@ pub struct Route {
     /// In force instead, for a share of the callers.
     pub canary: Option<Canary>,
     /// Where its tokens are, whichever mode takes them.
-    pub token_sources: Vec<TokenSource>,
+    pub token_places: Vec<TokenPlace>,
     /// Issuers (by place) whose tokens it takes.
     pub issuers: Vec<usize>,
     /// What the caller must hold: for all methods, then by method.
@@ -62,6 +62,8 @@ pub struct Route {
     pub action: Action,
     /// Whether the access line is written.
     pub access_log: bool,
+    /// Whether what streams ends with the token that let it in.
+    pub close_on_expiry: bool,
 }
 
 impl Route {

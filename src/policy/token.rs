@@ -181,12 +181,18 @@ impl VerifiedToken {
             .map(|(_, value)| value)
     }
 
+    /// The second from which on it is expired.
+    #[must_use]
+    pub const fn ends_s(&self) -> i64 {
+        self.exp.saturating_add(self.leeway_s)
+    }
+
     /// RFC 7519 §4.1.4-4.1.6, at `now_s`: judged on every request, also for a token known already.
     ///
     /// # Errors
     /// [`TokenFault::Expired`] from `exp + leeway` on; [`TokenFault::NotYetValid`] for `nbf` or `iat` in the future.
     pub fn judge_time(&self, now_s: i64) -> Result<(), TokenFault> {
-        if now_s >= self.exp.saturating_add(self.leeway_s) {
+        if now_s >= self.ends_s() {
             return Err(TokenFault::Expired);
         }
         let starts = self.nbf.into_iter().chain(self.iat).max();

@@ -66,15 +66,22 @@ pub struct Permit<'a> {
     route: &'a Route,
     pattern: &'a Pattern,
     identity: Option<Arc<Identity>>,
+    ends_s: Option<i64>,
 }
 
 impl<'a> Permit<'a> {
     /// INVARIANT: called by the judge only, once everything held.
-    pub(super) const fn new(route: &'a Route, pattern: &'a Pattern, identity: Option<Arc<Identity>>) -> Self {
+    pub(super) const fn new(
+        route: &'a Route,
+        pattern: &'a Pattern,
+        identity: Option<Arc<Identity>>,
+        ends_s: Option<i64>,
+    ) -> Self {
         Self {
             route,
             pattern,
             identity,
+            ends_s,
         }
     }
 
@@ -88,6 +95,12 @@ impl<'a> Permit<'a> {
     #[must_use]
     pub const fn pattern(&self) -> &'a Pattern {
         self.pattern
+    }
+
+    /// The Unix second at which what it lets in must end; `None`: in its own time.
+    #[must_use]
+    pub const fn ends_s(&self) -> Option<i64> {
+        self.ends_s
     }
 
     /// Who is let in; `None`: an anonymous caller.

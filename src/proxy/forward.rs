@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 
 use crate::config::model::HeaderCase;
 use crate::policy::action::{Forward, Target};
+use crate::policy::credential::{WEBSOCKET_PROTOCOL, websocket_bearer};
 use crate::policy::headers::Hop;
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
@@ -14,6 +15,7 @@ use crate::runtime::request_body::{BodyFault, Progress, RequestBody};
 use crate::runtime::snapshot::Snapshot;
 
 use super::connection::Client;
+use super::expiry::Expiry;
 use super::failure::ForwardError;
 use super::location::Public;
 use super::record::Record;
@@ -48,6 +50,8 @@ pub async fn forward(
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
     let Outgoing { request, upgrade } = *outgoing;
     let protocol = upgrade.as_ref().map(|upgrade| upgrade.protocol.clone());
+    let hides = route.headers.hide_websocket_tokens;
+    let bearer = hides.then(|| websocket_bearer(request.headers())).flatten();
     let request = for_upstream(client, snapshot, record, &permit, to, protocol, request)?;
     let public = Public::of(record, request.headers(), route.headers.preserve_host);
     let progress = record.progress.clone();
@@ -76,11 +80,17 @@ pub async fn forward(
         worker: client.worker.index,
         connection: Some(connection),
     };
+    let now_ms = client.worker.gateway.clock.unix_ms();
+    let ends = permit.ends_s().and_then(|ends_s| Expiry::at(ends_s, now_ms));
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel(response, upgrade, lease);
+        if let Some(bearer) = bearer {
+            // Browsers break off a WebSocket for which they offered subprotocols and none was chosen.
+            response.headers_mut().entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
+        }
+        return tunnel(response, upgrade, lease, ends);
     }
     let (head, body) = response.into_parts();
-    let stream = FromUpstream::new(body, lease, upstream.spec.config.stream_idle_timeout);
+    let stream = FromUpstream::new(body, lease, upstream.spec.config.stream_idle_timeout, ends);
     Ok(Answer {
         head,
         body: AnswerBody::Stream(stream),
@@ -141,7 +151,12 @@ fn is_framed_soundly(headers: &HeaderMap) -> bool {
 }
 
 /// A 101 that nobody asked for is nonsense (hardening r30).
-fn tunnel(mut response: Response<Incoming>, upgrade: Option<Upgrade>, lease: Lease) -> Result<Answer, ForwardError> {
+fn tunnel(
+    mut response: Response<Incoming>,
+    upgrade: Option<Upgrade>,
+    lease: Lease,
+    ends: Option<Expiry>,
+) -> Result<Answer, ForwardError> {
     let upstream = hyper::upgrade::on(&mut response);
     let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(response.headers()));
     let client = upgrade.ok_or(ForwardError::BadGateway)?.client;
@@ -156,6 +171,7 @@ fn tunnel(mut response: Response<Incoming>, upgrade: Option<Upgrade>, lease: Lea
             client,
             upstream,
             lease,
+            ends,
         }),
     })
 }

@@ -7,6 +7,7 @@ pub mod arrival;
 pub mod connection;
 pub mod dial;
 pub mod dial_http2;
+mod expiry;
 pub mod failure;
 pub mod forward;
 pub mod grpc;

@@ -221,6 +221,11 @@ impl Record {
         }
     }
 
+    /// It was allowed, and ended with the token that let it in.
+    pub fn expired(&mut self) {
+        self.detail = Some("ended_with_its_token");
+    }
+
     /// It went to that endpoint, last.
     pub fn sent_to(&mut self, upstream: &Arc<Upstream>, endpoint: Option<usize>) {
         self.upstream = endpoint.map(|endpoint| (upstream.clone(), endpoint));

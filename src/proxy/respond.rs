@@ -126,7 +126,14 @@ pub fn denial(mut record: Box<Record>, denial: Denial, carried: &Carried<'_>) ->
     match &denial.tells {
         Tells::Nothing => {}
         Tells::Allow(methods) => set(&mut headers, header::ALLOW, methods),
-        Tells::Challenge(challenge) => set(&mut headers, header::WWW_AUTHENTICATE, &challenge_text(challenge)),
+        Tells::Challenge(challenge) => {
+            let metadata = record.snapshot.policy.resource_metadata.as_deref();
+            set(
+                &mut headers,
+                header::WWW_AUTHENTICATE,
+                &challenge_text(challenge, metadata),
+            );
+        }
         Tells::RetryAfter { seconds, .. } => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
         }
@@ -224,16 +231,23 @@ const fn closes(code: Code) -> bool {
     )
 }
 
-/// RFC 6750 §3. Descriptions and scopes hold no quote and no backslash: ours, or judged at compile time.
-fn challenge_text(challenge: &Challenge) -> String {
-    match challenge {
+/// RFC 6750 §3, and where more is to be learned (RFC 9728 §5.1). Nothing in it holds a quote or a backslash: it is ours, or was judged
+/// at compile time.
+fn challenge_text(challenge: &Challenge, metadata: Option<&str>) -> String {
+    let mut text = match challenge {
         Challenge::Bearer => "Bearer realm=\"gateway\"".to_owned(),
         Challenge::InvalidToken(description) => {
             format!("Bearer realm=\"gateway\", error=\"invalid_token\", error_description=\"{description}\"")
         }
         Challenge::Scope(scope) => format!("Bearer realm=\"gateway\", error=\"insufficient_scope\", scope=\"{scope}\""),
-        Challenge::ApiKey => "ApiKey realm=\"gateway\"".to_owned(),
+        Challenge::ApiKey => return "ApiKey realm=\"gateway\"".to_owned(),
+    };
+    if let Some(metadata) = metadata {
+        text.push_str(", resource_metadata=\"");
+        text.push_str(metadata);
+        text.push('"');
     }
+    text
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::runtime::upstream::{Connection, InFlight};
 
+use super::expiry::Expiry;
 use super::record::Record;
 
 /// A response body.
@@ -35,6 +36,9 @@ pub struct FromUpstream {
     ended: bool,
     /// `stream_idle_timeout`, armed while the upstream is waited for.
     idle: Option<Idle>,
+    /// When it ends for sure.
+    ends: Option<Expiry>,
+    expired: bool,
 }
 
 struct Idle {
@@ -80,6 +84,8 @@ pub enum StreamFault {
     Upstream(hyper::Error),
     /// It was silent for longer than `stream_idle_timeout`.
     Silent,
+    /// The token that let it in has expired, and the client was told of more bytes.
+    Expired,
 }
 
 impl std::fmt::Display for StreamFault {
@@ -87,6 +93,7 @@ impl std::fmt::Display for StreamFault {
         match self {
             Self::Upstream(error) => write!(f, "the upstream broke off: {error}"),
             Self::Silent => f.write_str("the upstream was silent for too long"),
+            Self::Expired => f.write_str("the token that let the request in has expired"),
         }
     }
 }
@@ -136,17 +143,28 @@ impl ResponseBody {
 impl FromUpstream {
     /// `idle_timeout` zero: it may be silent for as long as it likes.
     #[must_use]
-    pub fn new(body: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
+    pub(super) fn new(body: Incoming, lease: Lease, idle_timeout: Duration, ends: Option<Expiry>) -> Self {
         let idle = (!idle_timeout.is_zero()).then(|| Idle::new(idle_timeout));
         Self {
             body,
             lease,
             ended: false,
             idle,
+            ends,
+            expired: false,
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
+        if self.ends.as_mut().is_some_and(|ends| ends.poll(cx).is_ready()) {
+            self.ends = None;
+            self.expired = true;
+        }
+        if self.expired {
+            // A stream without a length just ends; one that is shorter than it said is broken off.
+            let promised = self.body.size_hint().exact().is_some_and(|left| left > 0);
+            return Poll::Ready(promised.then_some(Err(StreamFault::Expired)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             let Some(idle) = &mut self.idle else {
                 return Poll::Pending;
@@ -180,7 +198,13 @@ impl Body for ResponseBody {
         let this = self.get_mut();
         let frame = match &mut this.source {
             Source::Own(text) => text.take().map(|text| Ok(Frame::data(text))),
-            Source::Upstream(body) => ready!(body.poll(cx)),
+            Source::Upstream(body) => {
+                let frame = ready!(body.poll(cx));
+                if let (true, Some(record)) = (body.expired, &mut this.record) {
+                    record.expired();
+                }
+                frame
+            }
         };
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
         if let (Some(record), Some(data)) = (&mut this.record, data) {

@@ -1,18 +1,21 @@
-//! After a 101: bytes both ways, untouched, until either side ends.
+//! After a 101: bytes both ways, untouched, until either side ends, or the token does that let them in.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, copy_bidirectional, sink};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
-use crate::runtime::gateway::Phase;
+use crate::runtime::gateway::{Gateway, Phase};
 
+use super::expiry::{self, CLOSE_1008, Expiry, Frames};
 use super::record::Record;
 use super::response_body::Lease;
 
@@ -27,6 +30,8 @@ pub struct Tunnel {
     pub upstream: OnUpgrade,
     /// The upstream's place, held as long as the tunnel.
     pub lease: Lease,
+    /// When it ends for sure.
+    pub(super) ends: Option<Expiry>,
 }
 
 impl Tunnel {
@@ -39,17 +44,18 @@ impl Tunnel {
                 client,
                 upstream,
                 lease,
+                ends,
             } = self;
             if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
                 let ended = Arc::new(Notify::new());
                 let mut client = Side::new(client, &ended);
                 let mut upstream = Side::new(upstream, &ended);
                 let (from_client, from_upstream) = (client.read.clone(), upstream.read.clone());
-                tokio::select! {
-                    // How a tunnel ends is its own protocol's affair.
-                    _ = copy_bidirectional(&mut client, &mut upstream) => {}
-                    () = long_after(&ended) => {}
-                    () = worker.gateway.reached(Phase::Ended) => {}
+                client.curtain = ends.is_some().then(Arc::default);
+                if converse(&mut client, &mut upstream, ends, &ended, &worker.gateway).await {
+                    record.expired();
+                    drop(upstream);
+                    say_goodbye(client).await;
                 }
                 record.tunnel_in = from_client.load(Ordering::Relaxed);
                 record.bytes_out = from_upstream.load(Ordering::Relaxed);
@@ -58,6 +64,72 @@ impl Tunnel {
             drop(record);
             drop(open);
         });
+    }
+}
+
+/// Copies both ways until either side ends, the process does, or its time is over: `true`.
+async fn converse(
+    client: &mut Side,
+    upstream: &mut Side,
+    mut ends: Option<Expiry>,
+    ended: &Notify,
+    gateway: &Gateway,
+) -> bool {
+    let curtain = client.curtain.clone();
+    let mut copying = std::pin::pin!(copy_bidirectional(client, upstream));
+    tokio::select! {
+        // How a tunnel ends is its own protocol's affair.
+        _ = &mut copying => return false,
+        () = long_after(ended) => return false,
+        () = gateway.reached(Phase::Ended) => return false,
+        () = expiry::passed(&mut ends) => {}
+    }
+    if let Some(curtain) = curtain
+        && !curtain.falls()
+    {
+        // The frame that has begun ends first: what is said within one is part of it.
+        let _ = timeout(LAST_WORDS, copying).await;
+    }
+    true
+}
+
+/// Tells a WebSocket's client why, and waits until it has heard it: a connection that is closed over unread bytes is reset.
+async fn say_goodbye(mut client: Side) {
+    let between = client
+        .curtain
+        .take()
+        .is_some_and(|curtain| curtain.frames.lock().is_between());
+    let goodbye = async {
+        if between {
+            client.write_all(&CLOSE_1008).await?;
+        }
+        client.shutdown().await?;
+        copy(&mut client, &mut sink()).await
+    };
+    let _ = timeout(LAST_WORDS, goodbye).await;
+}
+
+/// What ends a stream of WebSocket frames between two of them.
+#[derive(Default)]
+struct Curtain {
+    frames: Mutex<Frames>,
+    falling: AtomicBool,
+}
+
+impl Curtain {
+    /// No frame begins from now on. Whether the client is between two already.
+    fn falls(&self) -> bool {
+        self.falling.store(true, Ordering::Relaxed);
+        self.frames.lock().is_between()
+    }
+
+    /// What may still be sent of these bytes; `None`: nothing any more.
+    fn lets_through<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        if !self.falling.load(Ordering::Relaxed) {
+            return Some(bytes);
+        }
+        let rest = self.frames.lock().rest_of_frame(bytes);
+        bytes.get(..rest).filter(|rest| !rest.is_empty())
     }
 }
 
@@ -73,6 +145,8 @@ struct Side {
     read: Arc<AtomicU64>,
     /// Told when it has no more to say.
     ended: Arc<Notify>,
+    /// Of the client's side, where its time may end.
+    curtain: Option<Arc<Curtain>>,
 }
 
 impl Side {
@@ -81,6 +155,7 @@ impl Side {
             io: TokioIo::new(io),
             read: Arc::default(),
             ended: ended.clone(),
+            curtain: None,
         }
     }
 }
@@ -100,7 +175,17 @@ impl AsyncRead for Side {
 
 impl AsyncWrite for Side {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let Some(curtain) = self.curtain.clone() else {
+            return Pin::new(&mut self.io).poll_write(cx, buf);
+        };
+        let Some(buf) = curtain.lets_through(buf) else {
+            return Poll::Ready(Err(std::io::ErrorKind::ConnectionAborted.into()));
+        };
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        if let Poll::Ready(Ok(sent)) = &polled {
+            curtain.frames.lock().sent(buf.get(..*sent).unwrap_or_default());
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -103,14 +103,19 @@ impl Snapshot {
             same.cloned()
                 .unwrap_or_else(|| Arc::new(Revocations::start(spec, store, metrics.revocations(), clock)))
         });
-        let routes = config.routes.iter().map(|route| {
-            let methods: Vec<http::Method> = route.methods.iter().filter_map(|name| name.parse().ok()).collect();
-            if route.llm.is_some() {
+        let routes = compiled.policy.routes.iter().map(|route| {
+            let written = config
+                .routes
+                .get(route.index)
+                .map_or(&[][..], |written| &written.methods);
+            let methods: Vec<http::Method> = written.iter().filter_map(|name| name.parse().ok()).collect();
+            if route.reads_tokens {
                 metrics.llm_route(&route.name, &methods)
             } else {
                 metrics.route(&route.name, &methods)
             }
         });
+        let routes = routes.collect();
         let shadows = compiled.policy.routes.iter().map(|route| {
             let shadow = route.shadow.as_ref()?;
             let metrics = metrics.shadow(&route.name, &route.enforced_methods(), &shadow.chain);
@@ -128,7 +133,7 @@ impl Snapshot {
             tls: tls.collect(),
             store,
             revocations,
-            routes: routes.collect(),
+            routes,
             shadows: shadows.collect(),
             canaries: canaries.collect(),
             modes: compiled.modes,

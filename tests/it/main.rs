@@ -7,11 +7,13 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod audit;
 mod browser;
 mod commands;
 mod corpus;
 mod cors;
 mod drain;
+mod expiry;
 mod explain;
 mod faults;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
@@ -21,20 +23,27 @@ mod http2_upstream;
 mod keys;
 mod limits;
 mod logs_and_metrics;
+mod malformed;
 mod migration;
+mod migration_pairs;
+mod migration_under_load;
 mod mode;
 mod nginx;
 mod paths;
 mod proxy_protocol;
+mod refused_tokens;
 mod reload;
 mod request_headers;
+mod resource;
 mod response_headers;
 mod revocation;
 mod shared_limits;
+mod status_page;
 mod store;
 mod streams;
 mod takeover;
 mod tls;
+mod token_places;
 mod tokens;
 mod upgrades;
 mod upstream_tls;

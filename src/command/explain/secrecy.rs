@@ -3,6 +3,7 @@
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Uri};
 
+use crate::policy::credential::CredentialPlaces;
 use crate::policy::identity::Identity;
 
 /// In place of a credential.
@@ -12,7 +13,7 @@ const RECEIVED: &str = "(as received)";
 const BY_ROUTE: &str = "(set by the route)";
 
 /// Parts of names that credentials go by, beyond the places that the config knows: what is hidden in vain costs little.
-const TELLING: [&str; 12] = [
+const TELLING: [&str; 13] = [
     "auth",
     "token",
     "key",
@@ -25,6 +26,7 @@ const TELLING: [&str; 12] = [
     "jwt",
     "assertion",
     "bearer",
+    "websocket-protocol",
 ];
 
 /// A credential of fewer bytes is none, and would hide half of the text.
@@ -32,15 +34,17 @@ const SHORTEST: usize = 6;
 
 /// Knows what must not be seen.
 pub(super) struct Secrecy<'a> {
-    places: &'a [HeaderName],
+    places: &'a CredentialPlaces,
     /// What credential headers hold, and each word of it.
     received: Vec<&'a str>,
 }
 
 impl<'a> Secrecy<'a> {
-    /// Of a request's headers; `places` are the config's credential headers.
-    pub(super) fn of(places: &'a [HeaderName], headers: &'a HeaderMap) -> Self {
-        let credentials = headers.iter().filter(|(name, _)| is_credential(places, name.as_str()));
+    /// Of a request's headers, with what the config knows of credentials.
+    pub(super) fn of(places: &'a CredentialPlaces, headers: &'a HeaderMap) -> Self {
+        let credentials = headers
+            .iter()
+            .filter(|(name, _)| is_credential(&places.single, name.as_str()));
         let texts = credentials.filter_map(|(_, value)| value.to_str().ok());
         let mut received: Vec<&str> = texts.flat_map(str::split_whitespace).collect();
         received.retain(|word| word.len() >= SHORTEST && !word.eq_ignore_ascii_case("bearer"));
@@ -58,7 +62,7 @@ impl<'a> Secrecy<'a> {
         let text = readable(value);
         if ours {
             text
-        } else if is_credential(self.places, name.as_str()) {
+        } else if is_credential(&self.places.single, name.as_str()) {
             RECEIVED.to_owned()
         } else {
             self.hide(&text)
@@ -70,10 +74,14 @@ impl<'a> Secrecy<'a> {
         let path = self.hide(target.path());
         let Some(query) = target.query() else { return path };
         let parameters = query.split('&').map(|parameter| match parameter.split_once('=') {
-            Some((name, _)) if is_credential(&[], name) => format!("{name}={RECEIVED}"),
+            Some((name, _)) if self.is_parameter(name) => format!("{name}={RECEIVED}"),
             _ => self.hide(parameter),
         });
         format!("{path}?{}", parameters.collect::<Vec<_>>().join("&"))
+    }
+
+    fn is_parameter(&self, name: &str) -> bool {
+        self.places.parameters.iter().any(|own| **own == *name) || is_credential(&[], name)
     }
 
     fn hide(&self, text: &str) -> String {
@@ -111,28 +119,39 @@ mod tests {
             ("authorization", "Bearer canary-two"),
             ("cookie", "a=canary-three; b=canary-four"),
             ("x-amz-security-token", "canary-five"),
+            ("sec-websocket-protocol", "bearer, canary-seven"),
             ("x-copy", "see canary-two and canary-one"),
             ("accept", "text/plain"),
         ] {
             headers.insert(HeaderName::from_static(name), value.parse().unwrap());
         }
-        let places = [place];
+        let places = CredentialPlaces {
+            single: vec![place],
+            parameters: vec!["t".into()],
+            ..CredentialPlaces::default()
+        };
         let secrecy = Secrecy::of(&places, &headers);
         let shown = |name: &str| {
             let (name, value) = headers.iter().find(|(own, _)| *own == name).unwrap();
             secrecy.header(name, value, None)
         };
-        for name in ["x-proof", "authorization", "cookie", "x-amz-security-token"] {
+        for name in [
+            "x-proof",
+            "authorization",
+            "cookie",
+            "x-amz-security-token",
+            "sec-websocket-protocol",
+        ] {
             assert_eq!(shown(name), "(as received)", "{name}");
         }
         assert_eq!(shown("x-copy"), "see (as received) and (as received)");
         assert_eq!(shown("accept"), "text/plain");
-        let target = "/u/canary-one?access_token=canary-six&q=canary-two&p=1"
+        let target = "/u/canary-one?access_token=canary-six&q=canary-two&p=1&t=canary-eight"
             .parse()
             .unwrap();
         assert_eq!(
             secrecy.target(&target),
-            "/u/(as received)?access_token=(as received)&q=(as received)&p=1"
+            "/u/(as received)?access_token=(as received)&q=(as received)&p=1&t=(as received)"
         );
     }
 
@@ -142,6 +161,7 @@ mod tests {
         value.set_sensitive(true);
         let headers = HeaderMap::new();
         let name = HeaderName::from_static("x-anything");
-        assert_eq!(Secrecy::of(&[], &headers).header(&name, &value, None), BY_ROUTE);
+        let places = CredentialPlaces::default();
+        assert_eq!(Secrecy::of(&places, &headers).header(&name, &value, None), BY_ROUTE);
     }
 }

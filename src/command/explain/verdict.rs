@@ -217,7 +217,7 @@ impl Gateway<'_> {
         if !route.headers.preserve_host || !headers.contains_key(header::HOST) {
             headers.insert(header::HOST, HeaderValue::try_from(authority_of(endpoint)).ok()?);
         }
-        let secrecy = Secrecy::of(&policy.places.single, &request.headers);
+        let secrecy = Secrecy::of(&policy.places, &request.headers);
         let shown = |(name, value): (&HeaderName, &HeaderValue)| secrecy.header(name, value, permit.identity());
         let mut lines = Vec::new();
         for name in headers.keys() {

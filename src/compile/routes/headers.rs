@@ -23,6 +23,7 @@ impl Compiling<'_, '_> {
         let response_set = response_set.collect();
         let names = |names: &[String]| names.iter().filter_map(|name| header_name(name)).collect();
         RouteHeaders {
+            hide_websocket_tokens: false,
             set,
             remove: names(&written.remove_headers),
             prefix: self.prefix(),

@@ -9,6 +9,7 @@ use crate::config::document::{Node, Table, Value};
 use crate::config::environment::variable_name;
 use crate::config::error::Source;
 use crate::config::include::twice;
+use crate::config::outline::{Outline, Shape};
 use crate::config::value::{self, Wrong};
 
 /// How the entries of a list of tables are known.
@@ -23,7 +24,9 @@ pub(in crate::config) struct Naming {
 impl<'e> Cursor<'_, 'e> {
     /// A table that does not exist unless it was written.
     pub(in crate::config) fn table<T>(&mut self, key: &str, read: impl FnOnce(&mut Cursor<'_, 'e>) -> T) -> Option<T> {
-        self.enter(key).map(|t| t.read(read))
+        let table = self.enter(key).map(|t| t.read(read));
+        self.note_table(key, Shape::Table);
+        table
     }
 
     /// A table that always exists: left out, it has its defaults.
@@ -39,14 +42,16 @@ impl<'e> Cursor<'_, 'e> {
                 },
             );
         }
-        match self.enter(key) {
+        let section = match self.enter(key) {
             Some(t) => t.read(read),
             // It was no table, which was reported.
             None => {
                 let (path, variable) = (self.path_of(key), self.variable_of(key));
                 self.inside(path, variable, Table::new()).read(read)
             }
-        }
+        };
+        self.note_table(key, Shape::Table);
+        section
     }
 
     /// A table whose keys are the operator's own words.
@@ -119,6 +124,7 @@ impl<'e> Cursor<'_, 'e> {
                 self.distinct(key, &name, &mut folded);
             }
         }
+        self.note_table(key, Shape::Tables);
         list
     }
 
@@ -130,7 +136,17 @@ impl<'e> Cursor<'_, 'e> {
             entry.quiet = quiet;
             entry.read(&read)
         };
-        tables.into_iter().map(read_one).collect()
+        let list = tables.into_iter().map(read_one).collect();
+        self.note_table(key, Shape::Tables);
+        list
+    }
+
+    /// The table that was just read, as what a key holds.
+    fn note_table(&mut self, key: &str, shape: impl FnOnce(Outline) -> Shape) {
+        if self.reader.is_outlining {
+            let outlined = std::mem::take(&mut self.reader.outlined);
+            self.outline.note(key, shape(outlined));
+        }
     }
 
     /// A cursor at a table below.
@@ -140,7 +156,12 @@ impl<'e> Cursor<'_, 'e> {
         let inherited = self.inherited.table.remove(key);
         let inherits = own.is_none();
         let quiet = self.quiet || inherits;
-        let node = own.or(inherited)?;
+        // Where only the shape is asked for, every table is there.
+        let imagined = self
+            .reader
+            .is_outlining
+            .then(|| self.imagined(Value::Table(Table::new())));
+        let node = own.or(inherited).or(imagined)?;
         let path = self.path_of(key);
         let Value::Table(table) = node.value else {
             if !quiet {
@@ -168,7 +189,11 @@ impl<'e> Cursor<'_, 'e> {
         let own = self.table.remove(key);
         let inherited = self.inherited.table.remove(key);
         let quiet = self.quiet || own.is_none();
-        let Some(node) = own.or(inherited) else {
+        let imagined = self.reader.is_outlining.then(|| {
+            let entry = self.imagined(Value::Table(Table::new()));
+            self.imagined(Value::List(vec![entry]))
+        });
+        let Some(node) = own.or(inherited).or(imagined) else {
             return (Vec::new(), quiet);
         };
         let path = self.path_of(key);
@@ -196,6 +221,15 @@ impl<'e> Cursor<'_, 'e> {
         (tables, quiet)
     }
 
+    fn imagined(&self, value: Value) -> Node {
+        let source = self.reader.problems.sources().of("");
+        Node {
+            key: source.clone(),
+            source,
+            value,
+        }
+    }
+
     fn inside(&mut self, path: String, variable: Option<String>, table: Table) -> Cursor<'_, 'e> {
         Cursor {
             reader: self.reader,
@@ -205,6 +239,7 @@ impl<'e> Cursor<'_, 'e> {
             inherited: Inherited::default(),
             quiet: false,
             taken: BTreeSet::new(),
+            outline: Outline::default(),
         }
     }
 

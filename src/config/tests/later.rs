@@ -26,28 +26,8 @@ fn the_whole_reference_parses_and_only_what_comes_later_is_refused() {
 fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
     for (key, on, default) in [
         (
-            "routes.chat.token_sources",
-            "token_sources = ['header:X-Token', 'cookie:t']",
-            "token_sources = ['header', 'header:X-Token']",
-        ),
-        (
-            "routes.chat.close_on_expiry",
-            "close_on_expiry = true",
-            "close_on_expiry = false",
-        ),
-        (
             "issuers.a.remote",
             "[issuers.a]\nremote = { url = 'https://a', kind = 'bearer' }",
-            "",
-        ),
-        (
-            "issuers.a.origins",
-            "[issuers.a]\njwks_url = 'https://a'\norigins = ['https://b']",
-            "[issuers.a]\njwks_url = 'https://a'\norigins = []",
-        ),
-        (
-            "issuers.a.token_sources",
-            "[issuers.a]\njwks_url = 'https://a'\ntoken_sources = ['query:t']",
             "",
         ),
         ("upstreams.b.urls", "[upstreams.b]\nurls = ['unix:/run/b']", ""),
@@ -56,7 +36,6 @@ fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
             "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '1s'",
             "[upstreams.b]\nurls = ['http://b']\ntry_timeout = '0s'",
         ),
-        ("resource", "[resource]\nresource = 'https://api.example.com'", ""),
         ("telemetry", "[telemetry]\notlp = 'http://otel:4318'", ""),
     ] {
         assert_eq!(wrong(on), [format!("{key}{LATER}")]);

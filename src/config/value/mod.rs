@@ -26,6 +26,22 @@ pub(super) struct Wrong {
     hint: String,
     /// The value may be a secret, and is never shown.
     hidden: bool,
+    /// What would be valid, for programs.
+    form: Form,
+}
+
+/// What a value can be, as far as an editor can check it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Of several kinds, or of a kind that only the reader knows.
+    Any,
+    Text,
+    /// Text that fits this regular expression.
+    Pattern(&'static str),
+    Words(Vec<String>),
+    Boolean,
+    Integer(i64, i64),
+    Number,
 }
 
 impl Wrong {
@@ -34,7 +50,17 @@ impl Wrong {
             expected: what.into(),
             hint: String::new(),
             hidden: false,
+            form: Form::Any,
         }
+    }
+
+    /// The same, said to programs.
+    pub(super) fn form(self, form: Form) -> Self {
+        Self { form, ..self }
+    }
+
+    pub(super) fn into_form(self) -> Form {
+        self.form
     }
 
     fn hint(self, hint: impl Into<String>) -> Self {
@@ -99,7 +125,9 @@ fn str_of(value: &Value) -> Option<&str> {
 
 /// A string that `parse` takes; else `expected`.
 fn parsed<T>(value: &Value, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Wrong> {
-    str_of(value).and_then(parse).ok_or_else(|| Wrong::expected(expected))
+    str_of(value)
+        .and_then(parse)
+        .ok_or_else(|| Wrong::expected(expected).form(Form::Text))
 }
 
 /// The entries of a list that one variable holds.
@@ -160,6 +188,7 @@ pub(super) fn one_of<T: Clone>(words: &[(&str, T)]) -> impl Fn(&Value) -> Result
                 1 => all().collect::<String>(),
                 _ => format!("one of {}", all().collect::<Vec<_>>().join(", ")),
             })
+            .form(Form::Words(words.iter().map(|(word, _)| (*word).to_owned()).collect()))
         })
     }
 }
@@ -170,7 +199,7 @@ pub(super) fn boolean(value: &Value) -> Result<bool, Wrong> {
         Value::Boolean(boolean) => Ok(*boolean),
         Value::Outside(text) if text == "true" => Ok(true),
         Value::Outside(text) if text == "false" => Ok(false),
-        _ => Err(Wrong::expected("true or false")),
+        _ => Err(Wrong::expected("true or false").form(Form::Boolean)),
     }
 }
 

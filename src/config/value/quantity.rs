@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Wrong, parsed, str_of};
+use super::{Form, Wrong, parsed, str_of};
 use crate::config::document::Value;
 use crate::config::model::{Rate, TierRate};
 
@@ -33,6 +33,7 @@ pub(in crate::config) fn duration(value: &Value) -> Result<Duration, Wrong> {
         let milliseconds = count.checked_mul(unit).filter(|ms| *ms <= LONGEST)?;
         Some(Duration::from_millis(milliseconds))
     })
+    .map_err(|wrong| wrong.form(Form::Pattern(r"\d+(ms|s|m|h|d)")))
 }
 
 /// A duration where none makes no sense.
@@ -73,6 +74,7 @@ pub(in crate::config) fn size(value: &Value) -> Result<u64, Wrong> {
         };
         count.checked_mul(unit)
     })
+    .map_err(|wrong| wrong.form(Form::Pattern(r"\d+([KMGT]i?)?B")))
 }
 
 /// A size of a request head: 1 KiB to 1 MiB.
@@ -101,6 +103,7 @@ pub(in crate::config) fn rate(value: &Value) -> Result<Rate, Wrong> {
             per: Duration::from_millis(per),
         })
     })
+    .map_err(|wrong| wrong.form(Form::Pattern(r"\d+/(s|sec|second|m|min|minute|h|hour|d|day)")))
 }
 
 /// A rate, or `"unlimited"`.
@@ -122,9 +125,10 @@ pub(in crate::config) fn integer<T: TryFrom<i64>>(range: RangeInclusive<i64>) ->
             _ => None,
         };
         let fitting = integer.filter(|integer| range.contains(integer));
-        fitting
-            .and_then(|integer| T::try_from(integer).ok())
-            .ok_or_else(|| Wrong::expected(format!("a whole number from {} to {}", range.start(), range.end())))
+        fitting.and_then(|integer| T::try_from(integer).ok()).ok_or_else(|| {
+            let (least, most) = (*range.start(), *range.end());
+            Wrong::expected(format!("a whole number from {least} to {most}")).form(Form::Integer(least, most))
+        })
     }
 }
 
@@ -149,9 +153,10 @@ pub(in crate::config) fn number(range: RangeInclusive<f64>) -> impl Fn(&Value) -
             Value::Outside(text) => text.parse().ok(),
             _ => None,
         };
-        number
-            .filter(|number| range.contains(number))
-            .ok_or_else(|| Wrong::expected(format!("a number from {} to {}", range.start(), range.end())))
+        number.filter(|number| range.contains(number)).ok_or_else(|| {
+            let expected = format!("a number from {} to {}", range.start(), range.end());
+            Wrong::expected(expected).form(Form::Number)
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::*;
 use crate::policy::address::Origin;
-use crate::policy::credential::KeySources;
+use crate::policy::credential::{KeySources, TokenSource};
 use crate::policy::facts::Now;
 use crate::policy::identity::AuthMethod;
 
@@ -41,9 +41,10 @@ fn arm(canary: &Canary, headers: &HeaderMap, from: &str) -> Arm {
         },
         internal: Some(HeaderName::from_static("x-internal-auth")),
         single: Vec::new(),
+        parameters: Vec::new(),
     };
     let facts = Facts::read(&method, &target, headers, origin, 0, now).unwrap();
-    canary.arm(&places, &[TokenSource::Authorization], &facts)
+    canary.arm(&places, &[TokenPlace::of(TokenSource::Authorization)], &facts)
 }
 
 fn with(pairs: &[(HeaderName, String)]) -> HeaderMap {

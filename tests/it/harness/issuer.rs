@@ -129,9 +129,14 @@ impl Key {
     /// A token with this very header, and these very claims.
     pub fn sign_with(&self, header: &Value, claims: &str) -> String {
         let input = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims));
-        let bytes = input.as_bytes();
+        let signature = self.signature(input.as_bytes());
+        format!("{input}.{}", BASE64.encode(signature))
+    }
+
+    /// Its signature over these bytes.
+    pub fn signature(&self, bytes: &[u8]) -> Vec<u8> {
         let random = rand::SystemRandom::new();
-        let signature = match &*self.secret {
+        match &*self.secret {
             Secret::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &random, bytes, &mut signature).unwrap();
@@ -142,8 +147,7 @@ impl Key {
             Secret::Hmac(secret) => hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), bytes)
                 .as_ref()
                 .to_vec(),
-        };
-        format!("{input}.{}", BASE64.encode(signature))
+        }
     }
 }
 

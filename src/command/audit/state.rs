@@ -1,0 +1,26 @@
+//! The store that gateways share, and what they count.
+
+use super::{Audit, Finding, is_clear_and_far};
+use crate::config::model::LimitStore;
+
+impl Audit<'_> {
+    pub(super) fn state(&mut self) {
+        let config = self.config;
+        if let Some(redis) = &config.redis {
+            self.note_if(
+                is_clear_and_far(redis.url.expose()),
+                Finding::StoreInTheClear,
+                "redis.url",
+            );
+            for (name, limit) in &config.limits {
+                let alone = limit.store == LimitStore::Local && limit.concurrent.is_none();
+                self.note_if(alone, Finding::LimitsOfOneProcess, format!("limits.{name}.store"));
+            }
+        }
+        let serves_on = config
+            .revocation
+            .as_ref()
+            .is_some_and(|revocation| revocation.serve_on_store_error);
+        self.note_if(serves_on, Finding::RevocationServesOn, "revocation.on_store_error");
+    }
+}
