@@ -14,6 +14,8 @@
 
 use std::cell::OnceCell;
 use std::hint::black_box;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Command, ExitCode};
@@ -42,6 +44,7 @@ use gateway::policy::verdict::{Effect, Verdict};
 use gateway::runtime::clock::Clock;
 use gateway::runtime::evidence;
 use gateway::runtime::snapshot::Snapshot;
+use gateway::runtime::validator;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 /// The allocator of the real thing.
@@ -57,6 +60,9 @@ const WARM_UP: u64 = 10;
 /// Where a run under callgrind finds the keys and tokens that its parent made: making them would take it minutes.
 const WORLD: &str = "GATEWAY_BENCH_WORLD";
 
+/// A key that only the auth service knows.
+const REMOTE_KEY: &str = "hok_live_fedcba9876543210fedcba9876543210fedcba98765";
+
 const API_KEY: &str = "hok_live_0123456789abcdef0123456789abcdef0123456789a";
 const SECRET: &str = "an-internal-secret-of-some-length";
 
@@ -71,6 +77,7 @@ const CASES: &[Case] = &[
     ("verdict, api_key", |world, count| {
         world.allow(count, "/hybrid", &[("x-api-key", API_KEY)]);
     }),
+    ("verdict, api_key, known from the auth service", World::allow_remote),
     ("verdict, jwt, known token", |world, count| {
         world.allow(count, "/hybrid", &[("authorization", &world.rs256)]);
     }),
@@ -265,6 +272,8 @@ struct World {
     snapshot: Snapshot,
     /// With 1,000 routes; made for the case that asks.
     large: OnceCell<Snapshot>,
+    /// With an auth service that was asked about [`REMOTE_KEY`].
+    remote: OnceCell<Snapshot>,
     metrics: Metrics,
     keys: KeySet,
     rs256: String,
@@ -308,6 +317,7 @@ impl World {
         Self {
             snapshot,
             large: OnceCell::new(),
+            remote: OnceCell::new(),
             metrics,
             keys: KeySet::from_jwks(jwks.as_bytes()).expect("keys").0,
             rs256: read("rs256"),
@@ -323,21 +333,28 @@ impl World {
 
     /// The whole judgement, as the proxy asks for it.
     fn judge<'w>(&'w self, target: &Uri, headers: &HeaderMap) -> Result<Verdict<'w>, Code> {
+        self.judge_by(&self.snapshot, target, headers)
+    }
+
+    fn judge_by<'w>(&self, snapshot: &'w Snapshot, target: &Uri, headers: &HeaderMap) -> Result<Verdict<'w>, Code> {
         let facts = self.facts(target, headers);
-        let Snapshot { policy, meters, .. } = &self.snapshot;
+        let Snapshot { policy, meters, .. } = snapshot;
         let mut case = judge::open(policy, &facts, meters).map_err(|refused| refused.denial.code)?;
-        let evidence = at_once(evidence::gather(&self.metrics, &self.snapshot, &facts, &mut case));
+        let evidence = at_once(evidence::gather(&self.metrics, snapshot, &facts, &mut case));
         let undecided = judge::decide(policy, &facts, case, &evidence, meters);
-        Ok(at_once(evidence::conclude(
-            &self.snapshot,
-            undecided,
-            self.now.monotonic_ns,
-        )))
+        Ok(at_once(evidence::conclude(snapshot, undecided, self.now.monotonic_ns)))
     }
 
     fn allow(&self, count: &mut Count, path: &'static str, credential: &[(&'static str, &str)]) {
         let (target, headers) = request(path, credential);
         let verdict = count.of(|| self.judge(&target, &headers));
+        assert!(verdict.is_ok_and(|verdict| matches!(verdict.effect, Effect::Permit(_))));
+    }
+
+    fn allow_remote(&self, count: &mut Count) {
+        let snapshot = self.remote.get_or_init(|| with_auth_service(&self.metrics));
+        let (target, headers) = request("/hybrid", &[("x-api-key", REMOTE_KEY)]);
+        let verdict = count.of(|| self.judge_by(snapshot, &target, &headers));
         assert!(verdict.is_ok_and(|verdict| matches!(verdict.effect, Effect::Permit(_))));
     }
 
@@ -505,6 +522,34 @@ fn snapshot(config: &str, metrics: &Metrics) -> Snapshot {
         Some(compiled) => Snapshot::new(loaded.config, compiled, None, metrics, Clock::start(), 1),
         None => panic!("{}", problems.into_errors()),
     }
+}
+
+/// A snapshot whose auth service has said whose [`REMOTE_KEY`] is: over a socket, once, before anything is counted.
+fn with_auth_service(metrics: &Metrics) -> Snapshot {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("a bound port");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the question");
+        let _ = stream.read(&mut [0; 4096]);
+        let body = r#"{"user_id":"svc_ci","scopes":["model:read"],"key_id":"k-1"}"#;
+        let length = body.len();
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").expect("the answer");
+    });
+    let remote = format!("[api_keys.remote]\nurl = \"http://{address}/validate\"\n\n[internal]");
+    let snapshot = snapshot(&config(10).replace("[internal]", &remote), metrics);
+    let validator = snapshot.validators.api_keys.clone().expect("an auth service");
+    let digest = SecretDigest::of(REMOTE_KEY.as_bytes());
+    let asked = validator.asked(REMOTE_KEY, digest, ORIGIN.client, 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let answer = runtime.expect("a runtime").block_on(async {
+        tokio::spawn(validator::serve(
+            Arc::downgrade(&validator),
+            validator.queue().expect("unused"),
+        ));
+        validator.ask(&asked, None).await
+    });
+    assert!(answer.expect("no limit").said.is_ok());
+    snapshot
 }
 
 /// A config with that many routes; at least ten.

@@ -39,6 +39,7 @@ pub(super) fn value(gateway: &Gateway) -> Value {
             "upstream": upstream_of(&snapshot, route),
         })).collect::<Vec<Value>>(),
         "issuers": snapshot.keys.iter().map(|keys| issuer(keys)).collect::<Vec<Value>>(),
+        "validators": validators(&snapshot),
         "upstreams": upstreams(&snapshot),
         "redis": snapshot.store.as_ref().map(|store| json!({
             "up": store.is_up(),
@@ -108,6 +109,25 @@ fn issuer(keys: &Keys) -> Value {
         "last_error": status.last_error,
         "next_refresh_seconds": status.next_refresh.map(|left| left.as_secs()),
     })
+}
+
+/// Auth services that are asked, by the names of their metrics.
+fn validators(snapshot: &Snapshot) -> Vec<Value> {
+    let validators = &snapshot.validators;
+    let keys = validators.api_keys.iter().map(|validator| validator.status());
+    let tokens = validators.tokens.iter().flatten().map(|validator| validator.status());
+    keys.chain(tokens)
+        .map(|status| {
+            json!({
+                "name": &*status.name,
+                "up": status.up,
+                "breaker": if status.breaker_open { "open" } else { "closed" },
+                "entries": status.entries,
+                "in_flight": status.in_flight,
+                "last_error": status.last_error,
+            })
+        })
+        .collect()
 }
 
 fn revocation(status: &RevocationStatus) -> Value {

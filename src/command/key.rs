@@ -1,6 +1,10 @@
-//! `gateway key`: makes an API key and shows it once, or hashes one that exists.
+//! `gateway key`: makes an API key and shows it once, or hashes one that exists; and the same for keys that an auth service holds
+//! ([`remote`]).
+
+mod remote;
 
 use std::io::Read;
+use std::path::Path;
 use std::process::ExitCode;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -22,6 +26,19 @@ pub(super) enum Command {
     },
     /// Hash a key read from standard input; one trailing newline is dropped.
     Hash,
+    /// Have the auth service make a key, and show it once.
+    Create(remote::Wanted),
+    /// List the keys that the auth service holds.
+    List {
+        /// As the auth service says it.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have the auth service revoke a key.
+    Revoke {
+        /// The key's id.
+        id: String,
+    },
 }
 
 /// Random bytes of a key: 256 bits.
@@ -31,10 +48,17 @@ const KEY_BYTES: usize = 32;
 const MAX_KEY_BYTES: u64 = crate::policy::authn::api_key::MAX_KEY_BYTES as u64;
 
 /// 0 / 1.
-pub(super) fn run(command: &Command) -> ExitCode {
-    match command {
-        Command::New { prefix } => new(prefix),
-        Command::Hash => hash(),
+pub(super) fn run(config: &Path, command: &Command) -> ExitCode {
+    let asked = match command {
+        Command::New { prefix } => return new(prefix),
+        Command::Hash => return hash(),
+        Command::Create(wanted) => remote::create(config, wanted),
+        Command::List { json } => remote::list(config, *json),
+        Command::Revoke { id } => remote::revoke(config, id),
+    };
+    match asked {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => failed(reason),
     }
 }
 

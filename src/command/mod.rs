@@ -53,7 +53,7 @@ enum Command {
     Routes(routes::Options),
     /// Set the auth mode of a route, above the config file; list modes, or take them back.
     Mode(mode::Options),
-    /// Make or hash an API key.
+    /// Make or hash an API key; create, list or revoke those of the auth service.
     #[command(subcommand)]
     Key(key::Command),
     /// Revoke a token, a user's tokens or an API key on every gateway that shares the Redis.
@@ -92,7 +92,7 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain::run(&config, &options),
         Command::Routes(options) => routes::run(&config, &options),
         Command::Mode(options) => mode::run(&config, &options),
-        Command::Key(command) => key::run(&command),
+        Command::Key(command) => key::run(&config, &command),
         Command::Revoke(options) => revoke::run(&config, &options),
         Command::Health => health::run(&config),
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Problems;
 use crate::config::model;
 use crate::policy::address::Networks;
-use crate::policy::authn::api_key::{ConfigKey, ConfigKeys};
+use crate::policy::authn::api_key::{ConfigKeys, KnownKey};
 use crate::policy::authn::internal::InternalCallers;
 use crate::policy::digest::SecretDigest;
 use crate::policy::identity::{AuthMethod, CallerKeys, ClaimPath, HeaderText, Identity, IdentityHeaders, RoleTable};
@@ -92,18 +92,18 @@ pub(super) fn api_keys(shared: &Shared<'_>, problems: &mut Problems) -> ConfigKe
         let Some(identity) = caller.identity(&at, shared, problems) else {
             continue;
         };
-        let entry = ConfigKey {
+        let known = KnownKey {
             identity: Arc::new(identity),
             expires: key.expires,
         };
-        if keys.insert(digest, entry).is_some() {
+        if keys.insert(digest, Arc::new(known)).is_some() {
             problems.at(
                 &format!("{at}.hash"),
                 "is the hash of another entry too; one key cannot be two callers",
             );
         }
     }
-    ConfigKeys::new(config.prefixes.clone(), keys)
+    ConfigKeys::new(config.prefixes.clone(), keys, config.remote.is_some())
 }
 
 /// `[internal]`.

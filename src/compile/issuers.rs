@@ -6,12 +6,12 @@ use crate::config::model::{self, ClaimRule as Written, Scalar};
 use crate::policy::identity::ClaimPath;
 use crate::policy::token::{Algorithm, ClaimRule, IdentityClaims, TokenRules};
 
-use super::{IssuerSpec, KeySource, Shared};
+use super::{IssuerSpec, KeySource, Shared, validators};
 
 /// Every issuer, in the order of their names, and its rules alone.
 pub(super) fn issuers(shared: &Shared<'_>) -> (Vec<IssuerSpec>, Vec<Arc<TokenRules>>) {
     let kept = claims_that_routes_ask_for(shared);
-    let specs: Vec<IssuerSpec> = shared
+    let mut specs: Vec<IssuerSpec> = shared
         .config
         .issuers
         .iter()
@@ -22,9 +22,13 @@ pub(super) fn issuers(shared: &Shared<'_>) -> (Vec<IssuerSpec>, Vec<Arc<TokenRul
             refresh_interval: issuer.refresh_interval,
             max_stale: issuer.max_stale,
             request_timeout: issuer.request_timeout,
+            remote: None,
             ca: issuer.ca.clone(),
         })
         .collect();
+    for (spec, issuer) in specs.iter_mut().zip(shared.config.issuers.values()) {
+        spec.remote = validators::of_tokens(issuer, &spec.rules);
+    }
     let rules = specs.iter().map(|spec| spec.rules.clone()).collect();
     (specs, rules)
 }
@@ -56,6 +60,7 @@ fn rules(name: &str, issuer: &model::Issuer, shared: &Shared<'_>, kept: &[ClaimP
         roles: shared.roles.clone(),
         headers: shared.identity.clone(),
         kept_claims: kept.to_vec(),
+        remote: issuer.remote.is_some(),
     }
 }
 
@@ -99,7 +104,7 @@ pub(super) fn claim_rule(rule: &Written) -> ClaimRule {
     }
 }
 
-fn json(scalar: &Scalar) -> serde_json::Value {
+pub(super) fn json(scalar: &Scalar) -> serde_json::Value {
     match scalar {
         Scalar::String(text) => text.as_str().into(),
         Scalar::Integer(number) => (*number).into(),

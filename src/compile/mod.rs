@@ -11,6 +11,7 @@ mod revocation;
 mod routes;
 mod store;
 mod tls;
+mod validators;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::config::model::{self, Config, Endpoint};
 use crate::config::secret::Secret;
 use crate::policy::Policy;
 use crate::policy::address::{Believed, Networks, Trust};
+use crate::policy::authn::remote::{KeyRules, RemoteTokenRules};
 use crate::policy::credential::{CredentialPlaces, KeySources, TokenSource};
 use crate::policy::headers::{HeaderRules, WrittenNames};
 use crate::policy::identity::{IdentityHeaders, RoleTable};
@@ -35,6 +37,7 @@ pub use revocation::{KeyPattern, RevocationSpec, Subject};
 pub use routes::{Hidden, Names};
 pub use store::{Servers, StoreSpec};
 pub use tls::{ClientTls, ServerTls};
+pub use validators::{API_KEYS, CredentialIn, Own, Question, ValidatorSpec};
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Compiled {
     pub policy: Policy,
     /// By place in [`Policy::issuers`].
     pub issuers: Vec<IssuerSpec>,
+    /// Who knows further API keys.
+    pub api_keys: Option<ValidatorSpec<KeyRules>>,
     /// By [`crate::policy::limit::LimitId`].
     pub limits: Vec<LimitSpec>,
     /// By place in the routes' `upstream`.
@@ -74,6 +79,8 @@ pub struct IssuerSpec {
     pub max_stale: Duration,
     /// Of one fetch.
     pub request_timeout: Duration,
+    /// Who judges its tokens instead of keys.
+    pub remote: Option<ValidatorSpec<RemoteTokenRules>>,
     /// Certificates (PEM) that its server's must lead to; `None`: the system's.
     pub ca: Option<PathBuf>,
 }
@@ -162,6 +169,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
     let (limit_specs, limits) = limits::limits(config, problems);
     let auth_failures = limits::auth_failures(config, limit_specs.len());
     let api_keys = identity::api_keys(&shared, problems);
+    let remote_keys = validators::of_keys(&shared, problems);
     let internal = identity::internal(&shared, problems);
     let (mut routes, mut places) = routes::routes(config, &names, &limits, problems);
     let modes = ModeInForce::of_all(config, problems.sources(), &routes);
@@ -201,6 +209,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
             nowhere: RouteTable::default(),
         },
         issuers,
+        api_keys: remote_keys,
         limits: specs,
         upstreams: upstreams(config, problems),
         tls: (config

@@ -119,6 +119,7 @@ fn answering(config: &Config, index: usize) -> Route {
         canary: None,
         token_places: Vec::new(),
         issuers: Vec::new(),
+        remote_issuers: Vec::new(),
         requirements: Vec::new(),
         address_limits: Vec::new(),
         caller_limits: Vec::new(),

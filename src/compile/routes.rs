@@ -210,6 +210,7 @@ impl Compiling<'_, '_> {
             auth: modes.auth,
             shadow: modes.shadow,
             canary: modes.canary,
+            remote_issuers: self.judged_elsewhere(&issuers),
             token_places,
             issuers,
             requirements,
@@ -248,6 +249,12 @@ impl Compiling<'_, '_> {
             }
         }
         places
+    }
+
+    fn judged_elsewhere(&self, issuers: &[usize]) -> Vec<usize> {
+        let issuer = |place: &usize| self.config.issuers.values().nth(*place);
+        let remote = |place: &&usize| issuer(place).is_some_and(|issuer| issuer.remote.is_some());
+        issuers.iter().filter(remote).copied().collect()
     }
 
     /// Each place once, with the issuers that take tokens from there: all of the route's, where the route names its own places.

@@ -13,13 +13,6 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
             problems.at(&key, "not available in this version yet; leave it out");
         }
     };
-    for (name, issuer) in &config.issuers {
-        let key = |key| format!("issuers.{name}.{key}");
-        later(issuer.remote.is_some(), key("remote"));
-    }
-    if let Some(api_keys) = &config.api_keys {
-        later(api_keys.remote.is_some(), "api_keys.remote".to_owned());
-    }
     later(config.telemetry.is_some(), "telemetry".to_owned());
     for (name, upstream) in &config.upstreams {
         let key = |key| format!("upstreams.{name}.{key}");

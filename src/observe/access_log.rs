@@ -56,6 +56,8 @@ pub struct AccessLine<'a> {
     pub reason: Option<&'a str>,
     /// The exact cause, which the client is not told.
     pub detail: Option<&'a str>,
+    /// What a proven caller lacked, which the client is not told.
+    pub missing: Option<&'a str>,
     /// The arm of a canary.
     pub arm: Option<&'a str>,
     /// What the route's shadow would have changed.
@@ -122,6 +124,7 @@ impl AccessLine<'_> {
         line.optional_word("decision", self.decision.map(Decision::name));
         line.optional_word("reason", self.reason);
         line.optional("detail", self.detail);
+        line.optional("missing", self.missing);
         line.optional_word("arm", self.arm);
         line.optional_word("shadow", self.shadow);
         line.optional_word("shadow_reason", self.shadow_reason);

@@ -17,6 +17,7 @@ pub use self::trial::{Agreement, CanaryMetrics, ShadowMetrics};
 use super::Decision;
 use crate::policy::denial::Code;
 use crate::policy::identity::AuthMethod;
+use crate::policy::judge::KnownBy;
 
 mod families;
 mod listener;
@@ -119,6 +120,15 @@ pub struct IssuerMetrics {
     pub duration: Histogram,
 }
 
+/// The metrics of somebody who is asked.
+#[derive(Debug)]
+pub struct DependencyMetrics {
+    /// 1, or 0 once it is known not to answer.
+    pub up: IntGauge,
+    /// Time that it took to answer, in seconds.
+    pub duration: Histogram,
+}
+
 /// The metrics of the store that gateways share.
 #[derive(Debug)]
 pub struct StoreMetrics {
@@ -148,6 +158,8 @@ pub struct Configured<'a> {
     pub upstreams: Vec<(&'a str, &'a [String])>,
     pub limits: Vec<&'a str>,
     pub issuers: Vec<&'a str>,
+    /// Who is asked besides the issuers.
+    pub dependencies: Vec<&'a str>,
     pub listeners: Vec<&'a str>,
     /// Whether there is a shared one.
     pub store: bool,
@@ -274,6 +286,15 @@ impl Metrics {
         }
     }
 
+    /// The handles of somebody who is asked, and begins as up.
+    #[must_use]
+    pub fn dependency(&self, name: &str) -> DependencyMetrics {
+        DependencyMetrics {
+            up: up(&self.families.dependency_up, &[name]),
+            duration: self.families.dependency_duration.with_label_values(&[name]),
+        }
+    }
+
     /// The shared store's handles. It begins as up.
     #[must_use]
     pub fn store(&self) -> StoreMetrics {
@@ -325,6 +346,18 @@ impl ApiKeyValidations {
             stale: known_to("stale", &[]),
         }
     }
+
+    /// Those of one who knew.
+    #[must_use]
+    pub const fn of(&self, by: KnownBy) -> &Outcomes {
+        match by {
+            KnownBy::Config => &self.config,
+            KnownBy::Cache => &self.cache,
+            KnownBy::Shared => &self.shared,
+            KnownBy::Remote => &self.remote,
+            KnownBy::Stale => &self.stale,
+        }
+    }
 }
 
 impl Configured<'_> {
@@ -341,7 +374,9 @@ impl Configured<'_> {
             && (listed("route", &self.routes) || value_of("route") == Some(NO_ROUTE))
             && listed("limit", &self.limits)
             && listed("issuer", &self.issuers)
-            && (listed("dependency", &self.issuers) || (self.store && value_of("dependency") == Some(STORE)))
+            && (listed("dependency", &self.issuers)
+                || listed("dependency", &self.dependencies)
+                || (self.store && value_of("dependency") == Some(STORE)))
             && (self.store || value_of("store").is_none())
             && listed("listener", &self.listeners)
     }

@@ -59,25 +59,26 @@ impl Requirement {
         let granted = |part: fn(&Identity) -> &Vec<HeaderText>| identity.map(part).map_or(&[][..], Vec::as_slice);
         let scopes = granted(|identity| &identity.scopes);
         if !all(&self.scopes_all, scopes) || !any(&self.scopes_any, scopes) {
+            let missing = missing(&self.scopes_all, &self.scopes_any, scopes);
             return Err(Denial {
-                code: Code::InsufficientScope,
-                detail: "scope_missing",
                 tells: Tells::Challenge(Challenge::Scope(self.challenge.clone())),
+                ..Denial::lacking(Code::InsufficientScope, "scope_missing", missing)
             });
         }
         let permissions = granted(|identity| &identity.permissions);
         if !all(&self.permissions_all, permissions) || !any(&self.permissions_any, permissions) {
-            return Err(Denial::plain(Code::PermissionDenied, "permission_missing"));
+            let missing = missing(&self.permissions_all, &self.permissions_any, permissions);
+            return Err(lacking("permission_missing", missing));
         }
         let roles = granted(|identity| &identity.roles);
         let has_role = |role: &String| roles.iter().any(|own| own.as_str() == role);
         if !self.roles_any.is_empty() && !self.roles_any.iter().any(has_role) {
-            return Err(Denial::plain(Code::PermissionDenied, "role_missing"));
+            return Err(lacking("role_missing", self.roles_any.join(" or ")));
         }
         let audiences = token.map_or(&[][..], |token| &token.audiences);
         let is_for = |wanted: &String| audiences.iter().any(|own| **own == **wanted);
         if !self.audiences.is_empty() && !self.audiences.iter().any(is_for) {
-            return Err(Denial::plain(Code::PermissionDenied, "audience_missing"));
+            return Err(lacking("audience_missing", self.audiences.join(" or ")));
         }
         for (path, rule) in &self.claims {
             let claim = token.and_then(|token| token.kept_claim(path));
@@ -86,11 +87,25 @@ impl Requirement {
                 RequiredClaim::Segment(name) => segment(name).is_some_and(|value| claim_is(claim, &value)),
             };
             if !holds {
-                return Err(Denial::plain(Code::PermissionDenied, "claim_mismatch"));
+                return Err(lacking("claim_mismatch", format!("{} {rule}", path.as_str())));
             }
         }
         Ok(())
     }
+}
+
+fn lacking(detail: &'static str, missing: String) -> Denial {
+    Denial::lacking(Code::PermissionDenied, detail, missing)
+}
+
+/// What `granted` lacks: of all, each one that is not there; of any, the whole choice.
+fn missing(wanted_all: &[String], wanted_any: &[String], granted: &[HeaderText]) -> String {
+    let one_by_one = wanted_all.iter().filter(|one| !holds(granted, one)).cloned();
+    let mut lacks: Vec<String> = one_by_one.collect();
+    if !any(wanted_any, granted) {
+        lacks.push(wanted_any.join(" or "));
+    }
+    lacks.join(", ")
 }
 
 /// One thing that is required, alone.
@@ -191,6 +206,20 @@ pub fn grants(grant: &str, required: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_names_what_is_missing_and_nothing_that_is_there() {
+        let granted: Vec<HeaderText> = ["a", "x.*"].into_iter().filter_map(HeaderText::new).collect();
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        for (all, any, expected) in [
+            (&["a", "b", "x.1", "c"][..], &[][..], "b, c"),
+            (&["a"], &["d", "e"], "d or e"),
+            (&["b"], &["d", "x.2"], "b"),
+            (&["b"], &["d", "e"], "b, d or e"),
+        ] {
+            assert_eq!(missing(&texts(all), &texts(any), &granted), expected);
+        }
+    }
 
     #[test]
     fn wildcards_grant_what_begins_so_and_goes_on() {

@@ -146,6 +146,8 @@ pub struct Denial {
     pub detail: &'static str,
     /// What else the answer carries.
     pub tells: Tells,
+    /// What a proven caller lacks, for the operator only.
+    pub missing: Option<Box<str>>,
 }
 
 /// What a refusal carries besides its body.
@@ -187,6 +189,16 @@ impl Denial {
             code,
             detail,
             tells: Tells::Nothing,
+            missing: None,
+        }
+    }
+
+    /// A proven caller lacks something.
+    #[must_use]
+    pub fn lacking(code: Code, detail: &'static str, missing: String) -> Self {
+        Self {
+            missing: Some(missing.into_boxed_str()),
+            ..Self::plain(code, detail)
         }
     }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::Policy;
+use super::authn::api_key::{KeyFault, KnownKey};
 use super::canary::Arm;
 use super::credential::Presented;
 use super::denial::{Challenge, Code, Denial, Tells};
@@ -22,7 +23,7 @@ use http::header::CONTENT_LENGTH;
 
 mod limits;
 
-pub use limits::AuthFailures;
+pub use limits::{AuthFailures, limited};
 use limits::{Held, asks};
 
 /// A request that has a route, and whose credential was found but not judged.
@@ -48,8 +49,51 @@ pub enum Evidence {
     None,
     /// What the token's issuer says of it.
     Token(Result<Arc<VerifiedToken>, TokenFault>),
-    /// Nobody was asked: too many failures came from that address.
-    NotAsked(Denial),
+    /// What is said of the API key.
+    Key(KeyEvidence),
+    /// It is refused already, and counted: too many failures came from there for anybody to be asked, or this one was counted
+    /// before it was asked about.
+    Refused {
+        /// Why.
+        denial: Denial,
+        /// Who says so, of an API key.
+        by: KnownBy,
+    },
+}
+
+impl Evidence {
+    /// Who knew the API key; where nobody was asked, the config.
+    #[must_use]
+    pub const fn known_by(&self) -> KnownBy {
+        match self {
+            Self::Key(KeyEvidence { by, .. }) | Self::Refused { by, .. } => *by,
+            Self::None | Self::Token(_) => KnownBy::Config,
+        }
+    }
+}
+
+/// What is said of an API key, and by whom.
+#[derive(Debug, Clone)]
+pub struct KeyEvidence {
+    /// Its owner, or why it has none.
+    pub said: Result<Arc<KnownKey>, KeyFault>,
+    /// Who says so.
+    pub by: KnownBy,
+}
+
+/// Who knew an API key: the `source` of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KnownBy {
+    /// The list in the config.
+    Config,
+    /// This process's cache.
+    Cache,
+    /// The cache that gateways share.
+    Shared,
+    /// The auth service.
+    Remote,
+    /// The cache, since the auth service could not be asked.
+    Stale,
 }
 
 /// Opens the case.
@@ -207,8 +251,13 @@ fn judge<'p>(
     verdict.permitted = opinion.permitted;
     if let Some(denial) = opinion.denial {
         verdict.unfit = Some(denial.code);
-        // A wrong credential is counted; one too many is not worth an answer.
-        let denial = policy.count_failure(facts, opinion.method, denial, meter);
+        // A wrong credential is counted, once; one too many is not worth an answer.
+        let denial = match evidence {
+            Evidence::Refused { .. } => denial,
+            Evidence::None | Evidence::Token(_) | Evidence::Key(_) => {
+                policy.count_failure(facts, opinion.method, denial, meter)
+            }
+        };
         return Err(challenge(case.mode, denial));
     }
     let route = case.route;

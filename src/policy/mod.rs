@@ -39,11 +39,12 @@ use std::sync::Arc;
 use address::{Believed, Networks, Trust};
 use authn::api_key::ConfigKeys;
 use authn::internal::InternalCallers;
+use authn::jwt::{Claimed, claimed_by};
 use credential::CredentialPlaces;
 use headers::HeaderRules;
 use judge::AuthFailures;
 use route::{Route, RouteTable};
-use token::TokenRules;
+use token::{TokenFault, TokenRules};
 
 /// Everything that decides, compiled from the config and never changed.
 #[derive(Debug)]
@@ -108,5 +109,28 @@ impl Policy {
                 .is_some_and(|rules| rules.issuer.as_deref() == iss)
         };
         route.issuers.iter().find(writes).copied()
+    }
+
+    /// The issuer of `route` whose auth service is to judge `token`, if it is not one whose keys do. A token that is no JWT says
+    /// nothing of its issuer: it is the one's that takes tokens without `iss`, else the only one's that can be asked.
+    ///
+    /// # Errors
+    /// It claims to be of an issuer that the route does not take.
+    pub fn remote_issuer_of(&self, route: &Route, token: &str) -> Result<Option<usize>, TokenFault> {
+        let is_remote = |place: &usize| route.remote_issuers.contains(place);
+        match claimed_by(token) {
+            Claimed::Jwt(iss) => {
+                let place = self.issuer_of(route, iss.as_deref()).ok_or(TokenFault::UnknownIssuer)?;
+                Ok(Some(place).filter(is_remote))
+            }
+            Claimed::Opaque => {
+                let nameless = self.issuer_of(route, None).filter(is_remote);
+                let only = match route.remote_issuers.as_slice() {
+                    [only] => Some(*only),
+                    _none_or_several => None,
+                };
+                Ok(nameless.or(only))
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Policy;
+use super::authn::api_key::{Found, KeyFault};
 use super::credential::Credential;
 use super::denial::{Code, Denial};
 use super::facts::Facts;
@@ -77,16 +78,28 @@ fn authenticate(
                     .and_then(|()| judge_place(case, facts, &token.identity))
                     .map(|()| token),
                 Evidence::Token(Err(fault)) => Err(*fault),
-                Evidence::NotAsked(denial) => return Err(denial.clone()),
+                Evidence::Refused { denial, .. } => return Err(denial.clone()),
                 // No evidence: nobody can say (fail closed).
-                Evidence::None => Err(TokenFault::KeysUnavailable),
+                Evidence::None | Evidence::Key(_) => Err(TokenFault::KeysUnavailable),
             };
-            token.map(|token| Some(token.identity.clone())).map_err(token_denial)
+            token
+                .map(|token| Some(token.identity.clone()))
+                .map_err(TokenFault::denial)
         }
-        Credential::ApiKey(key) => match evidence {
-            Evidence::NotAsked(denial) => Err(denial.clone()),
-            Evidence::None | Evidence::Token(_) => policy.api_keys.judge(key, now_s).map(Some),
-        },
+        Credential::ApiKey(key) => {
+            let said = match evidence {
+                Evidence::Key(evidence) => evidence.said.clone(),
+                Evidence::Refused { denial, .. } => return Err(denial.clone()),
+                Evidence::None | Evidence::Token(_) => match policy.api_keys.find(key) {
+                    Found::Known(known) => Ok(known.clone()),
+                    Found::Refused(fault) => Err(fault),
+                    // Without his word nobody can say (fail closed).
+                    Found::Remote(_) => Err(KeyFault::Unavailable),
+                },
+            };
+            let owner = said.and_then(|known| known.judge_time(now_s).map(|()| known.identity.clone()));
+            owner.map(Some).map_err(KeyFault::denial)
+        }
         Credential::Internal(secret) => match &policy.internal {
             Some(callers) => callers.judge(secret, &facts.origin, facts.headers).map(Some),
             None => Err(Denial::plain(Code::InvalidInternalAuth, "internal_not_configured")),
@@ -99,29 +112,6 @@ fn judge_place(case: &Case<'_, '_>, facts: &Facts<'_>, identity: &Identity) -> R
     let issuer = identity.issuer.as_deref().unwrap_or_default();
     let taken = case.presented.places.take(&case.route.token_places, issuer, facts);
     taken.then_some(()).ok_or(TokenFault::UnknownIssuer)
-}
-
-fn token_denial(fault: TokenFault) -> Denial {
-    let code = match fault {
-        TokenFault::Expired => Code::TokenExpired,
-        TokenFault::Revoked => Code::TokenRevoked,
-        TokenFault::KeysUnavailable | TokenFault::RevocationsUnknown => Code::AuthUnavailable,
-        TokenFault::Malformed
-        | TokenFault::AlgorithmNotAllowed
-        | TokenFault::UnsupportedHeader
-        | TokenFault::UnknownIssuer
-        | TokenFault::UnknownKey
-        | TokenFault::BadSignature
-        | TokenFault::BadExpiry
-        | TokenFault::BadTime
-        | TokenFault::WrongAudience
-        | TokenFault::ClaimMismatch
-        | TokenFault::BadClaim
-        | TokenFault::BadUser
-        | TokenFault::LivesTooLong
-        | TokenFault::NotYetValid => Code::InvalidToken,
-    };
-    Denial::plain(code, fault.name())
 }
 
 fn authorise(

@@ -42,6 +42,8 @@ pub struct Route {
     pub token_places: Vec<TokenPlace>,
     /// Issuers (by place) whose tokens it takes.
     pub issuers: Vec<usize>,
+    /// Those of them whose tokens are judged elsewhere.
+    pub remote_issuers: Vec<usize>,
     /// What the caller must hold: for all methods, then by method.
     pub requirements: Vec<(Methods, Requirement)>,
     /// Limits by address, judged before anybody is authenticated.
@@ -328,6 +330,7 @@ impl Leaf {
             code: Code::MethodNotAllowed,
             detail: "method_not_allowed",
             tells: Tells::Allow(self.allow.clone()),
+            missing: None,
         })
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::denial::{Code, Denial};
 use super::identity::{ClaimPath, Identity, IdentityHeaders, RoleTable};
 
 /// A signature algorithm of RFC 7518 §3.1, or EdDSA (RFC 8037 §3.1).
@@ -112,6 +113,8 @@ pub struct TokenRules {
     pub headers: Arc<IdentityHeaders>,
     /// Claims that some route asks for, kept with the verified token.
     pub kept_claims: Vec<ClaimPath>,
+    /// Its auth service judges its tokens, and no key does.
+    pub remote: bool,
 }
 
 /// Claim paths of each part of the identity; what several paths give is united.
@@ -125,6 +128,22 @@ pub struct IdentityClaims {
     pub permissions: Vec<ClaimPath>,
     pub roles: Vec<ClaimPath>,
     pub tier: Vec<ClaimPath>,
+}
+
+impl IdentityClaims {
+    /// Every path.
+    pub fn all(&self) -> impl Iterator<Item = &ClaimPath> {
+        let parts = [
+            &self.user,
+            &self.tenant,
+            &self.client,
+            &self.scopes,
+            &self.permissions,
+            &self.roles,
+            &self.tier,
+        ];
+        parts.into_iter().flatten()
+    }
 }
 
 /// What a claim must be.
@@ -233,10 +252,14 @@ pub enum TokenFault {
     LivesTooLong,
     NotYetValid,
     Expired,
+    /// The auth service that judges it says no.
+    NotActive,
     /// Taken back before its time.
     Revoked,
     /// The issuer's keys could not be had: nobody can say.
     KeysUnavailable,
+    /// The auth service that judges it could not be asked: nobody can say.
+    ValidatorUnavailable,
     /// What was revoked could not be found out: nobody can say.
     RevocationsUnknown,
 }
@@ -261,9 +284,37 @@ impl TokenFault {
             Self::LivesTooLong => "lives_too_long",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
+            Self::NotActive => "not_active",
             Self::Revoked => "revoked",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::ValidatorUnavailable => "validator_unavailable",
             Self::RevocationsUnknown => "revocations_unknown",
         }
+    }
+
+    /// What the client is told.
+    #[must_use]
+    pub const fn denial(self) -> Denial {
+        let code = match self {
+            Self::Expired => Code::TokenExpired,
+            Self::Revoked => Code::TokenRevoked,
+            Self::KeysUnavailable | Self::ValidatorUnavailable | Self::RevocationsUnknown => Code::AuthUnavailable,
+            Self::Malformed
+            | Self::AlgorithmNotAllowed
+            | Self::UnsupportedHeader
+            | Self::UnknownIssuer
+            | Self::UnknownKey
+            | Self::BadSignature
+            | Self::BadExpiry
+            | Self::BadTime
+            | Self::WrongAudience
+            | Self::ClaimMismatch
+            | Self::BadClaim
+            | Self::BadUser
+            | Self::LivesTooLong
+            | Self::NotActive
+            | Self::NotYetValid => Code::InvalidToken,
+        };
+        Denial::plain(code, self.name())
     }
 }

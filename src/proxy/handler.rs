@@ -61,6 +61,7 @@ async fn judge_and_answer(
     record.hold(case.allowances());
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &mut case).await;
+    record.known_by = evidence.known_by();
     if !route.caller_limits.is_empty() {
         // Limits count by the time of the decision, and evidence may have taken its time.
         facts.now.monotonic_ns = client.worker.gateway.clock.monotonic_ns();

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
 use crate::observe::Decision;
-use crate::policy::address::{Origin, X_FORWARDED_FOR, X_REAL_IP};
+use crate::policy::address::Origin;
 use crate::policy::canary::Arm;
 use crate::policy::denial::{Code, Denial, Tells};
 use crate::policy::facts::{Facts, Now};
 use crate::policy::identity::{AuthMethod, Identity};
-use crate::policy::request_id;
+use crate::policy::judge::KnownBy;
 use crate::policy::route::Route;
 use crate::policy::setting::Subject;
 use crate::policy::shadow::Shadowed;
@@ -30,6 +29,8 @@ use super::head_guard;
 use super::holds::Holds;
 use super::http2::OpenStream;
 
+mod audit;
+mod head;
 mod telling;
 
 /// The `reason` of a request whose client left before it was answered.
@@ -88,6 +89,10 @@ pub struct Record {
     refused: Option<Code>,
     reason: Option<&'static str>,
     detail: Option<&'static str>,
+    /// What a proven caller lacked.
+    missing: Option<Box<str>>,
+    /// Who knew the API key.
+    pub known_by: KnownBy,
     permitted: Option<bool>,
     judged: bool,
     /// When it was decided, in nanoseconds since the head had come.
@@ -136,11 +141,11 @@ impl Record {
             },
             began_ms,
             origin,
-            request_id: id_of(&snapshot, request),
+            request_id: head::id_of(&snapshot, request),
             bytes_out: 0,
             progress: None,
             tunnel_in: 0,
-            untrusted_forwarding: !origin.peer_trusted && says_where_from(request.headers()),
+            untrusted_forwarding: !origin.peer_trusted && head::says_where_from(request.headers()),
             method: request.method().clone(),
             target: request.uri().clone(),
             version: request.version(),
@@ -158,6 +163,8 @@ impl Record {
             refused: None,
             reason: Some(CLIENT_CLOSED),
             detail: None,
+            missing: None,
+            known_by: KnownBy::Config,
             permitted: None,
             judged: false,
             judged_ns: 0,
@@ -193,6 +200,7 @@ impl Record {
             Effect::Permit(_) => Decision::Allow,
             Effect::Denial(_) => Decision::Deny,
         };
+        audit::acting_for(self, route, verdict);
     }
 
     /// It is a preflight, which the gateway answers for that route.
@@ -216,6 +224,7 @@ impl Record {
         self.refused = Some(denial.code);
         self.reason = Some(denial.code.name());
         self.detail = Some(denial.detail);
+        self.missing.clone_from(&denial.missing);
         if let Tells::RetryAfter { limit, .. } = &denial.tells {
             self.limit = Some(limit.clone());
         }
@@ -321,19 +330,4 @@ impl Drop for Record {
         self.measure(elapsed_ns, tokens);
         self.write(elapsed_ns, tokens);
     }
-}
-
-/// A client's own id is kept when it is one and sound; else it is a UUIDv7 (RFC 9562), which sorts by time.
-fn id_of(snapshot: &Snapshot, request: &Request<Incoming>) -> HeaderValue {
-    if let Some(id) = request_id::of_client(snapshot.policy.headers.request_id.as_ref(), request.headers()) {
-        return id.clone();
-    }
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let text = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
-}
-
-fn says_where_from(headers: &HeaderMap) -> bool {
-    let says = |name: &HeaderName| [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP].contains(name);
-    headers.keys().any(says)
 }

@@ -3,40 +3,36 @@
 use std::sync::Arc;
 
 use crate::observe::metrics::Metrics;
+use crate::policy::authn::api_key::{Found, KeyFault, KnownKey};
 use crate::policy::authn::jwt;
+use crate::policy::authn::remote::RemoteTokenRules;
 use crate::policy::credential::Credential;
-use crate::policy::denial::{Code, Denial};
+use crate::policy::denial::Denial;
+use crate::policy::digest::SecretDigest;
 use crate::policy::facts::Facts;
 use crate::policy::identity::AuthMethod;
-use crate::policy::judge::{Case, Evidence, Undecided};
+use crate::policy::judge::{Case, Evidence, KeyEvidence, KnownBy, Undecided};
 use crate::policy::token::{TokenFault, VerifiedToken};
 use crate::policy::verdict::Verdict;
 
 use super::keys::{Judged, Keys};
 use super::revocation::Standing;
 use super::snapshot::Snapshot;
+use super::validator::guesses::Allowance;
+use super::validator::{Answer, Validator};
 
 /// Gathers what the case needs.
 pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &mut Case<'_, '_>) -> Evidence {
     match case.presented.credential {
         Credential::Token(token) => of_token(metrics, snapshot, facts, case, token).await,
-        Credential::ApiKey(ref key) => of_key(snapshot, facts, key),
+        Credential::ApiKey(ref key) => match key_at_hand(snapshot, facts, key, true) {
+            KeyAtHand::Judged(evidence) => evidence,
+            KeyAtHand::ToBeAsked(digest) => {
+                let key = key.to_vec();
+                Box::pin(of_unknown_key(snapshot, facts, case, &key, digest)).await
+            }
+        },
         Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
-    }
-}
-
-/// The judge knows the keys of the config; only whether one was revoked he cannot.
-fn of_key(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8]) -> Evidence {
-    let Some(revocations) = &snapshot.revocations else {
-        return Evidence::None;
-    };
-    let Ok(caller) = snapshot.policy.api_keys.judge(key, facts.now.unix_s) else {
-        return Evidence::None;
-    };
-    match revocations.of_caller(&caller) {
-        Standing::Good => Evidence::None,
-        Standing::Revoked => Evidence::NotAsked(Denial::plain(Code::InvalidApiKey, "key_revoked")),
-        Standing::Unknown => Evidence::NotAsked(Denial::plain(Code::AuthUnavailable, "revocations_unknown")),
     }
 }
 
@@ -45,15 +41,26 @@ fn of_key(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8]) -> Evidence {
 pub fn at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
     let token = match case.presented.credential {
         Credential::Token(token) => token,
-        Credential::ApiKey(ref key) => return of_key(snapshot, facts, key),
+        Credential::ApiKey(ref key) => {
+            return match key_at_hand(snapshot, facts, key, false) {
+                KeyAtHand::Judged(evidence) => evidence,
+                // Without evidence the judge cannot say.
+                KeyAtHand::ToBeAsked(_) => Evidence::None,
+            };
+        }
         Credential::Internal(_) | Credential::Anonymous | Credential::Absent => return Evidence::None,
     };
     let mut issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
     if let Some(known) = issuers.find_map(|keys| keys.known(token)) {
         return Evidence::Token(not_revoked(snapshot, known));
     }
+    if !case.route.remote_issuers.is_empty()
+        && let Some(evidence) = remote_token_at_hand(snapshot, facts, case, token)
+    {
+        return evidence;
+    }
     if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
-        return Evidence::NotAsked(denial);
+        return refused(denial, KnownBy::Config);
     }
     let verified = jwt::parse(token).and_then(|parsed| {
         let issuer = snapshot.policy.issuer_of(case.route, parsed.issuer());
@@ -64,6 +71,97 @@ pub fn at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> E
         }
     });
     Evidence::Token(verified.and_then(|token| not_revoked(snapshot, token)))
+}
+
+/// What is known of a key without asking anybody.
+enum KeyAtHand {
+    Judged(Evidence),
+    /// The auth service may know it, by this digest.
+    ToBeAsked(SecretDigest),
+}
+
+/// With `in_use` an answer that is about to end is renewed.
+fn key_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8], in_use: bool) -> KeyAtHand {
+    let validator = snapshot.validators.api_keys.as_ref();
+    if validator.is_none() && snapshot.revocations.is_none() {
+        // The judge knows them all.
+        return KeyAtHand::Judged(Evidence::None);
+    }
+    let by_config = |said| {
+        let by = KnownBy::Config;
+        KeyAtHand::Judged(Evidence::Key(KeyEvidence { said, by }))
+    };
+    let digest = match snapshot.policy.api_keys.find(key) {
+        Found::Known(known) => return by_config(key_not_revoked(snapshot, known.clone())),
+        Found::Refused(fault) => return by_config(Err(fault)),
+        Found::Remote(digest) => digest,
+    };
+    let (Some(validator), Some(key)) = (validator, in_one_word(key)) else {
+        return by_config(Err(KeyFault::Unknown));
+    };
+    let asked = validator.asked(key, digest, facts.origin.client, facts.now.monotonic_ns);
+    let known = if in_use {
+        validator.known(&asked)
+    } else {
+        validator.peek(&asked)
+    };
+    known.map_or(KeyAtHand::ToBeAsked(digest), |Answer { said, by, .. }| {
+        let said = said.and_then(|known| key_not_revoked(snapshot, known));
+        KeyAtHand::Judged(Evidence::Key(KeyEvidence { said, by }))
+    })
+}
+
+/// A key that only the auth service may know.
+async fn of_unknown_key(
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+    case: &mut Case<'_, '_>,
+    key: &[u8],
+    digest: SecretDigest,
+) -> Evidence {
+    if let Err(denial) = admitted(snapshot, facts, case).await {
+        return refused(denial, KnownBy::Config);
+    }
+    let (Some(validator), Some(key)) = (&snapshot.validators.api_keys, in_one_word(key)) else {
+        return Evidence::None;
+    };
+    let asked = validator.asked(key, digest, facts.origin.client, facts.now.monotonic_ns);
+    match validator
+        .ask(&asked, allowance(snapshot, facts, AuthMethod::ApiKey))
+        .await
+    {
+        Ok(Answer {
+            said: Err(fault),
+            by,
+            counted: true,
+        }) => refused(fault.denial(), by),
+        Ok(Answer { said, by, .. }) => {
+            let said = said.and_then(|known| key_not_revoked(snapshot, known));
+            Evidence::Key(KeyEvidence { said, by })
+        }
+        Err(denial) => refused(denial, KnownBy::Config),
+    }
+}
+
+const fn refused(denial: Denial, by: KnownBy) -> Evidence {
+    Evidence::Refused { denial, by }
+}
+
+/// What can stand in a request of ours unchanged: visible ASCII. No auth service has made a key or a token of anything else.
+fn in_one_word(credential: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(credential).ok()?;
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    (visible && !text.is_empty()).then_some(text)
+}
+
+/// Where a look-up for this request counts as a failure until it is none.
+fn allowance<'s>(snapshot: &'s Snapshot, facts: &Facts<'_>, method: AuthMethod) -> Option<Allowance<'s>> {
+    let ask = snapshot.policy.guesses_of(facts, method)?;
+    Some(Allowance {
+        guesses: &snapshot.validators.guesses,
+        meters: &snapshot.meters,
+        ask,
+    })
 }
 
 async fn of_token(
@@ -81,15 +179,86 @@ async fn of_token(
             return Evidence::Token(not_revoked(snapshot, verified));
         }
     }
+    let digest = match case.route.remote_issuers.as_slice() {
+        [] => None,
+        places => {
+            let digest = SecretDigest::of(token.as_bytes());
+            let validators = places.iter().filter_map(|place| validator_of(snapshot, *place));
+            for validator in validators {
+                let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
+                if let Some(answer) = validator.known(&asked) {
+                    metrics.token_cache_hits.inc();
+                    return Evidence::Token(answer.said.and_then(|token| not_revoked(snapshot, token)));
+                }
+            }
+            Some(digest)
+        }
+    };
     metrics.token_cache_misses.inc();
+    if let Some(digest) = digest
+        && let Some(evidence) = Box::pin(of_remote_token(snapshot, facts, case, token, digest)).await
+    {
+        return evidence;
+    }
     if let Err(denial) = snapshot.policy.may_ask(facts, AuthMethod::Jwt, &snapshot.meters) {
-        return Evidence::NotAsked(denial);
+        return refused(denial, KnownBy::Config);
     }
     if let Err(denial) = admitted(snapshot, facts, case).await {
-        return Evidence::NotAsked(denial);
+        return refused(denial, KnownBy::Config);
     }
     let verified = verified(metrics, snapshot, case, token).await;
     Evidence::Token(verified.and_then(|token| not_revoked(snapshot, token)))
+}
+
+/// What the auth service of its issuer says; `None`: its issuer has keys.
+async fn of_remote_token(
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+    case: &mut Case<'_, '_>,
+    token: &str,
+    digest: SecretDigest,
+) -> Option<Evidence> {
+    let place = match snapshot.policy.remote_issuer_of(case.route, token) {
+        Ok(place) => place?,
+        Err(fault) => return Some(Evidence::Token(Err(fault))),
+    };
+    let fits = token.len() <= jwt::MAX_TOKEN_BYTES;
+    let Some(token) = in_one_word(token.as_bytes()).filter(|_| fits) else {
+        return Some(Evidence::Token(Err(TokenFault::Malformed)));
+    };
+    if let Err(denial) = admitted(snapshot, facts, case).await {
+        return Some(refused(denial, KnownBy::Config));
+    }
+    let validator = validator_of(snapshot, place)?;
+    let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
+    let answer = validator.ask(&asked, allowance(snapshot, facts, AuthMethod::Jwt)).await;
+    Some(match answer {
+        Ok(Answer {
+            said: Err(fault),
+            by,
+            counted: true,
+        }) => refused(fault.denial(), by),
+        Ok(Answer { said, .. }) => Evidence::Token(said.and_then(|token| not_revoked(snapshot, token))),
+        Err(denial) => refused(denial, KnownBy::Config),
+    })
+}
+
+/// `None`: its issuer has keys.
+fn remote_token_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>, token: &str) -> Option<Evidence> {
+    let place = match snapshot.policy.remote_issuer_of(case.route, token) {
+        Ok(place) => place?,
+        Err(fault) => return Some(Evidence::Token(Err(fault))),
+    };
+    let validator = validator_of(snapshot, place)?;
+    let digest = SecretDigest::of(token.as_bytes());
+    let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
+    let known = validator.peek(&asked);
+    let said = known.map_or(Err(TokenFault::ValidatorUnavailable), |answer| answer.said);
+    Some(Evidence::Token(said.and_then(|token| not_revoked(snapshot, token))))
+}
+
+fn validator_of(snapshot: &Snapshot, place: usize) -> Option<&Arc<Validator<RemoteTokenRules>>> {
+    snapshot.validators.tokens.get(place)?.as_ref()
 }
 
 /// Before anything is bought for a stranger, the limits by address are asked that gateways share.
@@ -117,6 +286,18 @@ fn not_revoked(snapshot: &Snapshot, token: Arc<VerifiedToken>) -> Result<Arc<Ver
     match &snapshot.revocations {
         Some(revocations) => revocations.judge(&token).map(|()| token),
         None => Ok(token),
+    }
+}
+
+/// The same of a key, whoever knew it.
+fn key_not_revoked(snapshot: &Snapshot, known: Arc<KnownKey>) -> Result<Arc<KnownKey>, KeyFault> {
+    let Some(revocations) = &snapshot.revocations else {
+        return Ok(known);
+    };
+    match revocations.of_caller(&known.identity) {
+        Standing::Good => Ok(known),
+        Standing::Revoked => Err(KeyFault::Revoked),
+        Standing::Unknown => Err(KeyFault::RevocationsUnknown),
     }
 }
 

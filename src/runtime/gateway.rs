@@ -11,12 +11,14 @@ use crate::compile::compile;
 use crate::config::model::{Config, Listener, Server};
 use crate::config::{ConfigErrors, Loaded, Problems};
 use crate::observe::metrics::{Configured, Metrics};
+use crate::policy::authn::remote::Rules;
 
 use super::clock::Clock;
 use super::log::Log;
 use super::refresh::refresh;
 use super::shared_modes::SharedModes;
 use super::snapshot::Snapshot;
+use super::validator::{self, Validator};
 
 /// The running gateway.
 pub struct Gateway {
@@ -155,6 +157,12 @@ impl Gateway {
                 .map(|counters| &*counters.spec().name)
                 .collect(),
             issuers: snapshot.policy.issuers.iter().map(|issuer| &*issuer.name).collect(),
+            dependencies: snapshot
+                .validators
+                .api_keys
+                .iter()
+                .map(|validator| &*validator.spec().name)
+                .collect(),
             store: snapshot.store.is_some(),
             listeners: snapshot
                 .config
@@ -200,6 +208,10 @@ impl Gateway {
                 tokio::spawn(refresh(Arc::downgrade(keys)));
             }
         }
+        if let Some(validator) = &snapshot.validators.api_keys {
+            start_asking(validator);
+        }
+        snapshot.validators.tokens.iter().flatten().for_each(start_asking);
     }
 
     /// The snapshot in force.
@@ -263,6 +275,13 @@ impl Gateway {
         {
             counters.sweep(now_ns);
         }
+    }
+}
+
+/// One that was carried over is at it already.
+fn start_asking<R: Rules>(validator: &Arc<Validator<R>>) {
+    if let Some(queue) = validator.queue() {
+        tokio::spawn(validator::serve(Arc::downgrade(validator), queue));
     }
 }
 

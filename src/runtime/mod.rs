@@ -19,3 +19,4 @@ pub mod shared_modes;
 pub mod snapshot;
 pub mod store;
 pub mod upstream;
+pub mod validator;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::compile::{Compiled, ModeInForce, ServerTls};
+use crate::compile::{Compiled, ModeInForce, ServerTls, ValidatorSpec};
 use crate::config::model::Config;
+use crate::config::secret::Secret;
 use crate::observe::metrics::{CanaryMetrics, Metrics, RouteMetrics};
 use crate::policy::Policy;
+use crate::policy::authn::remote::{KeyRules, RemoteTokenRules, Rules};
 
 use super::clock::Clock;
 use super::keys::Keys;
@@ -14,6 +16,69 @@ use super::revocation::Revocations;
 use super::shadow::Shadow;
 use super::store::Store;
 use super::upstream::{Upstream, name_of};
+use super::validator::Validator;
+use super::validator::guesses::Guesses;
+
+/// Auth services that judge what the gateway cannot.
+#[derive(Debug, Default)]
+pub struct Validators {
+    /// Who knows further API keys.
+    pub api_keys: Option<Arc<Validator<KeyRules>>>,
+    /// By place in the policy's issuers: who judges its tokens instead of keys. Empty where no issuer has one.
+    pub tokens: Vec<Option<Arc<Validator<RemoteTokenRules>>>>,
+    /// Look-ups that `[auth_failures]` counts; the process's.
+    pub guesses: Arc<Guesses>,
+}
+
+impl Validators {
+    fn new(
+        api_keys: Option<ValidatorSpec<KeyRules>>,
+        tokens: Vec<Option<ValidatorSpec<RemoteTokenRules>>>,
+        previous: Option<&Self>,
+        metrics: &Metrics,
+        clock: Clock,
+    ) -> Self {
+        let known_keys = || previous.and_then(|old| old.api_keys.as_ref());
+        let known_tokens = || previous.into_iter().flat_map(|old| &old.tokens).flatten();
+        let tokens: Vec<_> = tokens
+            .into_iter()
+            .map(|spec| spec.map(|spec| carried_over(spec, known_tokens(), metrics, clock)))
+            .collect();
+        Self {
+            api_keys: api_keys.map(|spec| carried_over(spec, known_keys(), metrics, clock)),
+            tokens: if tokens.iter().any(Option::is_some) {
+                tokens
+            } else {
+                Vec::new()
+            },
+            guesses: previous.map(|old| old.guesses.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Answers are shared through this store, under this key; without either with nobody.
+    fn share(&self, store: Option<&Arc<Store>>, record_key: Option<&Secret>) {
+        let place = store.zip(record_key);
+        if let Some(validator) = &self.api_keys {
+            validator.share(place);
+        }
+        for validator in self.tokens.iter().flatten() {
+            validator.share(place);
+        }
+    }
+}
+
+fn carried_over<'v, R: Rules>(
+    spec: ValidatorSpec<R>,
+    known: impl IntoIterator<Item = &'v Arc<Validator<R>>>,
+    metrics: &Metrics,
+    clock: Clock,
+) -> Arc<Validator<R>> {
+    let same = known.into_iter().find(|validator| *validator.spec() == spec);
+    same.cloned().unwrap_or_else(|| {
+        let metrics = metrics.dependency(&spec.name);
+        Arc::new(Validator::new(spec, metrics, clock))
+    })
+}
 
 /// A config in force.
 #[derive(Debug)]
@@ -26,6 +91,8 @@ pub struct Snapshot {
     pub policy: Policy,
     /// By place in the policy's issuers.
     pub keys: Vec<Arc<Keys>>,
+    /// Auth services that are asked.
+    pub validators: Validators,
     /// By limit id.
     pub meters: Meters,
     /// By place in the routes' `upstream`.
@@ -58,7 +125,11 @@ impl Snapshot {
         clock: Clock,
         workers: usize,
     ) -> Self {
-        let keys = compiled.issuers.into_iter().map(|spec| {
+        let mut issuers = compiled.issuers;
+        let remote = issuers.iter_mut().map(|spec| spec.remote.take()).collect();
+        let known = previous.map(|old| &old.validators);
+        let validators = Validators::new(compiled.api_keys, remote, known, metrics, clock);
+        let keys = issuers.into_iter().map(|spec| {
             let same = previous.and_then(|old| old.keys.iter().find(|keys| *keys.spec() == spec));
             same.cloned().unwrap_or_else(|| {
                 let metrics = metrics.issuer(&spec.rules.name);
@@ -103,6 +174,8 @@ impl Snapshot {
             same.cloned()
                 .unwrap_or_else(|| Arc::new(Revocations::start(spec, store, metrics.revocations(), clock)))
         });
+        let record_key = config.redis.as_ref().and_then(|redis| redis.record_key.as_ref());
+        validators.share(store.as_ref(), record_key);
         let routes = compiled.policy.routes.iter().map(|route| {
             let written = config
                 .routes
@@ -128,6 +201,7 @@ impl Snapshot {
         Self {
             generation: previous.map_or(1, |old| old.generation + 1),
             keys: keys.collect(),
+            validators,
             meters: Meters(meters.collect()),
             upstreams: upstreams.collect(),
             tls: tls.collect(),

@@ -180,10 +180,9 @@ async fn r12_no_credential_is_echoed_not_even_in_an_error() {
     ] {
         for form in [&["explain"][..], &["explain", "--json"]] {
             let (_, out, error) = said(&setup, &[form, arguments].concat()).await;
-            assert!(
-                !out.is_empty() && !format!("{out}{error}").contains("canary"),
-                "{out}{error}"
-            );
+            // The report has a field of that name too.
+            let told = format!("{out}{error}").replace("\"canary\":", "");
+            assert!(!out.is_empty() && !told.contains("canary"), "{out}{error}");
         }
     }
 }

@@ -7,8 +7,10 @@
 #![allow(unreachable_pub)]
 
 mod answers;
+mod api_keys;
 mod audit;
 mod browser;
+mod chains;
 mod commands;
 mod corpus;
 mod cors;
@@ -33,10 +35,12 @@ mod paths;
 mod proxy_protocol;
 mod refused_tokens;
 mod reload;
+mod remote_tokens;
 mod request_headers;
 mod resource;
 mod response_headers;
 mod revocation;
+mod shared_answers;
 mod shared_limits;
 mod status_page;
 mod store;

@@ -1,15 +1,20 @@
-//! What is known of an issuer's keys here and now, and what a token proves by them.
+//! What is known here and now of a credential: an issuer's keys, and what a token proves by them; with `--online` also what an
+//! auth service says of it.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::compile::{Compiled, IssuerSpec, KeySource};
+use crate::compile::{Compiled, IssuerSpec, KeySource, ValidatorSpec};
+use crate::policy::authn::api_key::Found;
 use crate::policy::authn::jwt::{self, KeySet, Unverified, verify};
+use crate::policy::authn::remote::Rules;
 use crate::policy::credential::Credential;
 use crate::policy::digest::SecretDigest;
-use crate::policy::judge::{Case, Evidence};
+use crate::policy::facts::Facts;
+use crate::policy::judge::{Case, Evidence, KeyEvidence, KnownBy};
 use crate::policy::token::TokenFault;
 use crate::runtime::published::fetch_once;
+use crate::runtime::validator::{Said, ask_once};
 
 /// Where published keys come from, besides the config's `jwks_file`.
 pub(super) struct Keys {
@@ -32,13 +37,68 @@ impl Keys {
     }
 
     /// Gathers what the case needs.
-    pub(super) fn gather(&self, compiled: &Compiled, case: &Case<'_, '_>) -> Result<Evidence, Missing> {
-        let token = match case.presented.credential {
-            Credential::Token(token) => token,
-            Credential::ApiKey(_) | Credential::Internal(_) | Credential::Anonymous | Credential::Absent => {
-                return Ok(Evidence::None);
-            }
+    pub(super) fn gather(
+        &self,
+        compiled: &Compiled,
+        facts: &Facts<'_>,
+        case: &Case<'_, '_>,
+    ) -> Result<Evidence, Missing> {
+        match &case.presented.credential {
+            Credential::Token(token) => self.of_token(compiled, facts, case, token),
+            Credential::ApiKey(key) => self.of_key(compiled, facts, key),
+            Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Ok(Evidence::None),
+        }
+    }
+
+    /// A key that only the auth service may know.
+    fn of_key(&self, compiled: &Compiled, facts: &Facts<'_>, key: &[u8]) -> Result<Evidence, Missing> {
+        let (Some(spec), Found::Remote(digest)) = (&compiled.api_keys, compiled.policy.api_keys.find(key)) else {
+            return Ok(Evidence::None);
         };
+        let said = self.asked(spec, key, digest, facts, "the API key")?;
+        let by = KnownBy::Remote;
+        Ok(Evidence::Key(KeyEvidence { said, by }))
+    }
+
+    fn asked<R: Rules>(
+        &self,
+        spec: &ValidatorSpec<R>,
+        credential: &[u8],
+        digest: SecretDigest,
+        facts: &Facts<'_>,
+        what: &str,
+    ) -> Result<Said<R>, Missing> {
+        let missing = |why: &str| Missing(format!("what the auth service \"{}\" says of {what}: {why}", spec.name));
+        let Ok(credential) = std::str::from_utf8(credential) else {
+            return Ok(Err(R::REFUSED));
+        };
+        if !self.online {
+            return Err(missing("let it be asked with --online"));
+        }
+        let ask = ask_once(spec, credential, digest, facts.origin.client, facts.now.unix_s);
+        waiting_for(ask).and_then(|said| said).map_err(|why| missing(&why))
+    }
+
+    fn of_token(
+        &self,
+        compiled: &Compiled,
+        facts: &Facts<'_>,
+        case: &Case<'_, '_>,
+        token: &str,
+    ) -> Result<Evidence, Missing> {
+        if !case.route.remote_issuers.is_empty() {
+            match compiled.policy.remote_issuer_of(case.route, token) {
+                Err(fault) => return Ok(Evidence::Token(Err(fault))),
+                Ok(None) => {}
+                Ok(Some(place)) => {
+                    let remote = compiled.issuers.get(place).and_then(|spec| spec.remote.as_ref());
+                    let spec = remote.ok_or_else(|| Missing("its issuer".to_owned()))?;
+                    let digest = SecretDigest::of(token.as_bytes());
+                    let said = self.asked(spec, token.as_bytes(), digest, facts, "the token")?;
+                    return Ok(Evidence::Token(said));
+                }
+            }
+        }
         let parsed = match jwt::parse(token) {
             Ok(parsed) => parsed,
             Err(fault) => return Ok(Evidence::Token(Err(fault))),
@@ -76,17 +136,20 @@ impl Keys {
                 .map(Some)
                 .map_err(|error| format!("{}: {error}", path.display())),
             (KeySource::Url(_) | KeySource::Discovery(_), None) if self.online => {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .map_err(|error| error.to_string())?;
-                runtime.block_on(fetch_once(spec)).map(Some)
+                waiting_for(fetch_once(spec))?.map(Some)
             }
             (KeySource::Url(_) | KeySource::Discovery(_), None) => {
                 Err("give --jwks FILE, or fetch them with --online".to_owned())
             }
         }
     }
+}
+
+fn waiting_for<T>(answer: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .map(|runtime| runtime.block_on(answer))
+        .map_err(|error| error.to_string())
 }
 
 fn missing(spec: &IssuerSpec, why: &str) -> Missing {

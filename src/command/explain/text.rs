@@ -55,7 +55,7 @@ fn verdict(report: &Report, paint: Paint) -> String {
         (Decision::Deny, ..) => paint.bad("DENY"),
         (Decision::Unknown, ..) => {
             let missing = report.missing.as_deref().unwrap_or("nothing listens");
-            format!("{}: missing are {missing}", paint.strong("CANNOT TELL"))
+            format!("{}: missing: {missing}", paint.strong("CANNOT TELL"))
         }
     }
 }

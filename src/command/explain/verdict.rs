@@ -97,9 +97,9 @@ impl Gateway<'_> {
             Err(refused) => return (report.refused(&refused), elsewhere),
         };
         report.say_arm(case.route, case.arm);
-        let report = match keys.gather(self.compiled, &case) {
+        let report = match keys.gather(self.compiled, &facts, &case) {
             Ok(evidence) => {
-                let at_hand = |asked: &Case<'_, '_>| keys.gather(self.compiled, asked);
+                let at_hand = |asked: &Case<'_, '_>| keys.gather(self.compiled, &facts, asked);
                 let shadowed = shadow::judge(policy, &facts, &case, &evidence, at_hand);
                 self.decide(report, &request, &facts, case, &evidence, shadowed)
             }

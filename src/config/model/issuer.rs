@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::secrets::Asking;
 use crate::config::secret::Secret;
 
 /// `[issuers.NAME]`.
@@ -122,6 +123,16 @@ pub struct RemoteTokens {
     pub url: String,
     /// How.
     pub kind: RemoteTokenKind,
+    /// `"GET"` instead of `"POST"`; with `bearer` only.
+    pub get: bool,
+    /// Our own credential, with `introspection` only.
+    pub bearer: Option<Secret>,
+    /// Or this one: HTTP Basic (RFC 6749 §2.3.1).
+    pub client_id: String,
+    /// Its password.
+    pub client_secret: Option<Secret>,
+    /// Times and bounds.
+    pub asking: Asking,
 }
 
 /// `remote.kind`.

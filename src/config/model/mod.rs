@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 pub use issuer::{Algorithm, ClaimNames, ClaimRule, Issuer, RemoteTokenKind, RemoteTokens, Scalar, TokenSource};
 pub use limit::{AuthFailures, Limit, LimitAlgorithm, LimitBy, LimitStore, LimitUnit, OnStoreError, Rate, TierRate};
 pub use route::{Action, AuthMethod, AuthMode, Canary, Llm, Require, Route, Rule};
-pub use secrets::{ApiKey, ApiKeys, Internal, KeySource, RemoteFields, RemoteKeyIn, RemoteKeys};
+pub use secrets::{ApiKey, ApiKeys, Asking, Internal, KeySource, RemoteFields, RemoteKeyIn, RemoteKeys};
 pub use server::{
     Admin, Certificate, ClientAddressFrom, ClientAuth, HeaderCase, IdentityHeaders, Listener, Log, LogFormat, LogLevel,
     Server, Telemetry,

@@ -58,15 +58,23 @@ pub struct RemoteKeys {
     pub extra: BTreeMap<String, Scalar>,
     pub client_address: String,
     pub bearer: Option<Secret>,
-    pub cache_ttl: Duration,
-    pub negative_ttl: Duration,
-    pub stale_if_error: Duration,
-    pub timeout: Duration,
-    pub retries: u32,
-    pub max_entries: usize,
+    pub asking: Asking,
     pub fields: RemoteFields,
     pub manage_url: Option<String>,
     pub manage_token: Option<Secret>,
+}
+
+/// How an auth service is asked, and for how long its answers serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Asking {
+    pub cache_ttl: Duration,
+    pub negative_ttl: Duration,
+    pub stale_if_error: Duration,
+    /// Of the whole look-up, retries included.
+    pub timeout: Duration,
+    pub retries: u32,
+    pub max_entries: usize,
 }
 
 /// `api_keys.remote.request.key_in`.

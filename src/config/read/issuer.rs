@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::secrets::asking;
 use super::{hours, minutes, secs};
 use crate::config::cursor::Cursor;
 use crate::config::document::Value;
@@ -86,16 +87,41 @@ fn claim_names(t: &mut Cursor<'_, '_>) -> ClaimNames {
 }
 
 fn remote_tokens(t: &mut Cursor<'_, '_>) -> RemoteTokens {
+    let url = t.required("url", String::new(), v::url);
+    let kind = t.required(
+        "kind",
+        RemoteTokenKind::Bearer,
+        v::one_of(&[
+            ("bearer", RemoteTokenKind::Bearer),
+            ("introspection", RemoteTokenKind::Introspection),
+        ]),
+    );
+    let misplaced = match kind {
+        RemoteTokenKind::Bearer => ["bearer", "client_id", "client_secret"].as_slice(),
+        RemoteTokenKind::Introspection => &["method"],
+    };
+    for key in misplaced {
+        if t.given(key) {
+            t.problem(key, "is not for this `kind`: `method` goes with \"bearer\", where the token itself is the Authorization; a credential of our own goes with \"introspection\"");
+        }
+    }
+    let (id, secret, bearer) = (t.given("client_id"), t.given("client_secret"), t.given("bearer"));
+    if id != secret {
+        t.problem("client_id", "and `client_secret` go together");
+    } else if id && bearer {
+        t.problem(
+            "bearer",
+            "and `client_id` exclude each other: one Authorization is sent",
+        );
+    }
     RemoteTokens {
-        url: t.required("url", String::new(), v::url),
-        kind: t.required(
-            "kind",
-            RemoteTokenKind::Bearer,
-            v::one_of(&[
-                ("bearer", RemoteTokenKind::Bearer),
-                ("introspection", RemoteTokenKind::Introspection),
-            ]),
-        ),
+        url,
+        kind,
+        get: t.key("method", false, v::one_of(&[("POST", false), ("GET", true)])),
+        bearer: t.optional("bearer", v::secret(1)),
+        client_id: t.key("client_id", String::new(), v::printable),
+        client_secret: t.optional("client_secret", v::secret(1)),
+        asking: asking(t),
     }
 }
 

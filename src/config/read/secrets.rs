@@ -8,7 +8,9 @@ use ipnet::IpNet;
 
 use super::{hours, minutes, secs, strings};
 use crate::config::cursor::{Cursor, Naming};
-use crate::config::model::{ApiKey, ApiKeys, Internal, KeySource, RemoteFields, RemoteKeyIn, RemoteKeys, Scalar};
+use crate::config::model::{
+    ApiKey, ApiKeys, Asking, Internal, KeySource, RemoteFields, RemoteKeyIn, RemoteKeys, Scalar,
+};
 use crate::config::value as v;
 
 /// Several entries with one id are a rotation.
@@ -47,32 +49,60 @@ fn api_key(t: &mut Cursor<'_, '_>, id: String) -> ApiKey {
 fn remote_keys(t: &mut Cursor<'_, '_>) -> RemoteKeys {
     let url = t.required("url", String::new(), v::url);
     let (key_in, extra, client_address) = t.section("request", request);
+    let in_authorization = match &key_in {
+        RemoteKeyIn::Bearer => true,
+        RemoteKeyIn::Header(name) => name.eq_ignore_ascii_case("authorization"),
+        RemoteKeyIn::Body(_) => false,
+    };
+    if in_authorization && t.given("bearer") {
+        t.problem(
+            "bearer",
+            "has no place: the key itself is sent as Authorization; leave it out, or send the key in the body or another header",
+        );
+    }
     RemoteKeys {
         url,
         key_in,
         extra,
         client_address,
         bearer: t.optional("bearer", v::secret(1)),
-        cache_ttl: t.key("cache_ttl", minutes(5), v::duration),
-        negative_ttl: t.key("negative_ttl", secs(10), v::duration),
-        stale_if_error: t.key("stale_if_error", hours(1), v::duration),
-        timeout: t.key("timeout", secs(2), v::some_duration),
-        retries: t.key("retries", 2, v::integer(0..=10)),
-        max_entries: t.key("max_entries", 100_000, v::integer(1..=100_000_000)),
+        asking: asking(t),
         fields: t.section("fields", fields),
         manage_url: t.optional("manage_url", v::url),
         manage_token: t.optional("manage_token", v::secret(1)),
     }
 }
 
+/// Of an auth service.
+pub(super) fn asking(t: &mut Cursor<'_, '_>) -> Asking {
+    Asking {
+        cache_ttl: t.key("cache_ttl", minutes(5), v::duration),
+        negative_ttl: t.key("negative_ttl", secs(10), v::duration),
+        stale_if_error: t.key("stale_if_error", hours(1), v::duration),
+        timeout: t.key("timeout", secs(2), v::some_duration),
+        retries: t.key("retries", 2, v::integer(0..=10)),
+        max_entries: t.key("max_entries", 100_000, v::integer(1..=100_000_000)),
+    }
+}
+
 fn request(t: &mut Cursor<'_, '_>) -> (RemoteKeyIn, BTreeMap<String, Scalar>, String) {
-    (
-        t.key("key_in", RemoteKeyIn::Body("api_key".to_owned()), v::remote_key_in),
-        t.open("extra", v::some_text, |t, field| {
-            t.required(field, Scalar::Bool(false), v::scalar)
-        }),
-        t.key("client_address", String::new(), v::text),
-    )
+    let key_in = t.key("key_in", RemoteKeyIn::Body("api_key".to_owned()), v::remote_key_in);
+    let extra = t.open("extra", v::some_text, |t, field| {
+        t.required(field, Scalar::Bool(false), v::scalar)
+    });
+    let client_address = t.key("client_address", String::new(), v::text);
+    let key_field = match &key_in {
+        RemoteKeyIn::Body(field) => Some(field),
+        RemoteKeyIn::Bearer | RemoteKeyIn::Header(_) => None,
+    };
+    // One member cannot hold two things, and whose answer it would then be nobody could say.
+    if key_field.is_some_and(|field| extra.contains_key(field) || *field == client_address) {
+        t.problem("key_in", "names a field of the body that holds something else too");
+    }
+    if extra.contains_key(&client_address) {
+        t.problem("client_address", "is a field of `extra` too");
+    }
+    (key_in, extra, client_address)
 }
 
 fn fields(t: &mut Cursor<'_, '_>) -> RemoteFields {

@@ -4,9 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{LEAST, REFERENCE, reference_environment, wrong, wrong_with};
-use crate::config::model::{
-    Action, ClaimRule, Config, Endpoint, Llm, RemoteKeyIn, RemoteTokenKind, Scalar, TokenSource,
-};
+use crate::config::model::{Action, ClaimRule, Config, Endpoint, Llm, Scalar, TokenSource};
 use crate::config::{read_values, reader_of};
 
 const LATER: &str = ": not available in this version yet; leave it out";
@@ -19,17 +17,12 @@ fn the_whole_reference_parses_and_only_what_comes_later_is_refused() {
         .iter()
         .map(|error| error.strip_suffix(LATER).unwrap_or(error))
         .collect();
-    assert_eq!(refused, ["api_keys.remote", "upstreams.agent-runtime.health"]);
+    assert_eq!(refused, ["upstreams.agent-runtime.health"]);
 }
 
 #[test]
 fn each_key_that_comes_later_is_refused_by_name_and_its_default_is_not() {
     for (key, on, default) in [
-        (
-            "issuers.a.remote",
-            "[issuers.a]\nremote = { url = 'https://a', kind = 'bearer' }",
-            "",
-        ),
         ("upstreams.b.urls", "[upstreams.b]\nurls = ['unix:/run/b']", ""),
         (
             "upstreams.b.try_timeout",
@@ -94,30 +87,6 @@ fn the_whole_reference_holds_its_values() {
 
 #[test]
 fn what_comes_later_has_the_defaults_of_the_reference() {
-    let keys = values_of("[api_keys]\n[api_keys.remote]\nurl = 'https://a/validate'")
-        .api_keys
-        .unwrap();
-    let remote = keys.remote.unwrap();
-    assert_eq!(remote.key_in, RemoteKeyIn::Body("api_key".to_owned()));
-    assert!(remote.extra.is_empty() && remote.client_address.is_empty() && remote.bearer.is_none());
-    let seconds = |duration: Duration| duration.as_secs();
-    assert_eq!(
-        [
-            remote.cache_ttl,
-            remote.negative_ttl,
-            remote.stale_if_error,
-            remote.timeout
-        ]
-        .map(seconds),
-        [300, 10, 3600, 2]
-    );
-    assert_eq!((remote.retries, remote.max_entries), (2, 100_000));
-    assert_eq!(
-        (remote.fields.user.as_str(), remote.fields.expires.as_str()),
-        ("user_id", "expires_at")
-    );
-    assert!(remote.manage_url.is_none() && remote.manage_token.is_none());
-
     let config = values_of(
         "[redis]\nurl = '${env:REDIS_URL}'\n[revocation]\n[cors.a]\norigins = ['https://a']\n\
          [upstreams.b]\nurls = ['unix:/run/b']\nhealth = {}\n[telemetry]\notlp = 'http://otel:4318'",
@@ -187,9 +156,4 @@ fn what_comes_later_is_read_in_full() {
             status: 308
         }
     );
-    let issuer = values_of("[issuers.a]\nremote = { url = 'https://a', kind = 'introspection' }")
-        .issuers
-        .remove("a")
-        .unwrap();
-    assert_eq!(issuer.remote.unwrap().kind, RemoteTokenKind::Introspection);
 }

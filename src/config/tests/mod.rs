@@ -5,6 +5,7 @@ mod errors;
 mod files;
 mod hardening;
 mod later;
+mod remote;
 mod sections;
 mod values;
 

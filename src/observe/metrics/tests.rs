@@ -218,7 +218,7 @@ fn what_a_reload_removed_is_no_longer_shown() {
     for name in ["kept", "gone"] {
         metrics.route(name, &[]).count_request(&Method::GET, StatusCode::OK);
         let _ = (metrics.upstream(name, &endpoints), metrics.limit(name));
-        let _ = (metrics.issuer(name), metrics.listener(name));
+        let _ = (metrics.issuer(name), metrics.listener(name), metrics.dependency(name));
     }
     let _ = metrics.store();
     metrics.retain(&Configured {
@@ -226,6 +226,7 @@ fn what_a_reload_removed_is_no_longer_shown() {
         upstreams: vec![("kept", &endpoints[..1])],
         limits: vec!["kept"],
         issuers: vec!["kept"],
+        dependencies: Vec::new(),
         listeners: vec!["kept"],
         store: false,
     });

@@ -2,5 +2,8 @@
 //! at all was answered before, by [`super::credential`]. None does I/O.
 
 pub mod api_key;
+mod claims;
 pub mod internal;
 pub mod jwt;
+pub mod remote;
+pub mod unique_json;

@@ -106,7 +106,9 @@ fn exhausted<'p>(ask: &Ask<'p>, wait: Wait) -> Allowance<'p> {
     }
 }
 
-fn limited(limit: &Limit, seconds: u64) -> Denial {
+/// The refusal by an exhausted limit.
+#[must_use]
+pub fn limited(limit: &Limit, seconds: u64) -> Denial {
     Denial {
         code: Code::RateLimited,
         detail: "limit_exhausted",
@@ -114,6 +116,7 @@ fn limited(limit: &Limit, seconds: u64) -> Denial {
             seconds,
             limit: limit.name.clone(),
         },
+        missing: None,
     }
 }
 
@@ -170,12 +173,17 @@ impl Policy {
     /// # Errors
     /// 429.
     pub fn may_ask(&self, facts: &Facts<'_>, method: AuthMethod, meter: &impl Meter) -> Result<(), Denial> {
-        let Some(failures) = self.failures_of(method) else {
+        let Some(ask) = self.guesses_of(facts, method) else {
             return Ok(());
         };
-        let ask = failures.ask(facts);
         let judged = meter.peek(&ask, facts.now.monotonic_ns);
         judged.map(drop).map_err(|wait| limited(ask.limit, wait.seconds()))
+    }
+
+    /// Where the failures of this request's address are counted; `None`: they are not.
+    #[must_use]
+    pub fn guesses_of(&self, facts: &Facts<'_>, method: AuthMethod) -> Option<Ask<'_>> {
+        self.failures_of(method).map(|failures| failures.ask(facts))
     }
 
     fn failures_of(&self, method: AuthMethod) -> Option<&AuthFailures> {

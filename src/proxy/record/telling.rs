@@ -55,7 +55,7 @@ impl Record {
                 metrics.jwt_validations.count(fault);
                 metrics.jwt_validation_duration.observe(seconds(self.judged_ns));
             }
-            AuthMethod::ApiKey => metrics.api_key_validations.config.count(fault),
+            AuthMethod::ApiKey => metrics.api_key_validations.of(self.known_by).count(fault),
             AuthMethod::Internal | AuthMethod::None => {}
         }
     }
@@ -100,6 +100,7 @@ impl Record {
             decision: Some(self.decision),
             reason: self.reason,
             detail: self.detail,
+            missing: self.missing.as_deref(),
             arm: self.arm.map(Arm::name),
             shadow: self.shadow.map(|shadow| shadow.difference.name()),
             shadow_reason: self.shadow.and_then(|shadow| shadow.refused).map(Code::name),

@@ -3,6 +3,7 @@
 //!
 //! Nothing here sleeps for a fixed time: whoever waits, waits for something, up to [`PATIENCE`].
 
+mod auth_service;
 mod client;
 mod clock;
 mod gateway;
@@ -14,6 +15,7 @@ mod upstream;
 
 use std::time::{Duration, Instant};
 
+pub use auth_service::AuthService;
 pub use client::{Client, Request, Response, refused};
 pub use clock::Clock;
 pub use gateway::{Gateway, Setup};

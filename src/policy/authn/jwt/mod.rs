@@ -6,17 +6,15 @@
 //! [`VerifiedToken::judge_time`](crate::policy::token::VerifiedToken::judge_time). Depends on `policy::token` and
 //! `policy::identity`.
 
-mod claims;
 mod jwk;
 mod jws;
 mod key_set;
-mod unique_json;
-mod verify;
+pub(super) mod verify;
 
 #[cfg(test)]
 mod tests;
 
 pub use jwk::SkipReason;
-pub use jws::{MAX_TOKEN_BYTES, Unverified, claimed_caller, parse};
+pub use jws::{Claimed, MAX_TOKEN_BYTES, Unverified, claimed_by, claimed_caller, parse};
 pub use key_set::{JwksError, KeySet, MAX_JWKS_BYTES, MAX_KEYS, SkippedKey};
 pub use verify::verify;

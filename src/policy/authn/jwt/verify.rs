@@ -1,12 +1,13 @@
 //! Whether a token holds under an issuer's rules: its signature, then its claims (RFC 7519 §7.2, RFC 8725).
-//! Depends on `policy::token`.
+//! Depends on `policy::token` and on the sibling that reads claims.
 
 use serde_json::{Map, Value};
 
-use super::claims;
 use super::jws::Unverified;
 use super::key_set::KeySet;
+use crate::policy::authn::claims::{self, Reader};
 use crate::policy::digest::key_of;
+use crate::policy::identity::AuthMethod;
 use crate::policy::token::{TokenFault, TokenRules, VerifiedToken};
 
 /// The latest time that is taken, in seconds: beyond 2^53 not every reader of JSON sees the same number (RFC 8259 §6).
@@ -33,10 +34,20 @@ pub fn verify(
     }
     keys.check(token.algorithm(), token.kid(), token.signing_input(), token.signature())?;
 
-    let claims = token.claims();
     if token.issuer() != rules.issuer.as_deref() {
         return Err(TokenFault::UnknownIssuer);
     }
+    let exp = time(token.claims(), "exp", TokenFault::BadExpiry)?.ok_or(TokenFault::BadExpiry)?;
+    judge_claims(token.claims(), rules, credential, exp)
+}
+
+/// Judges claims that somebody trusted has vouched for, by signature or by word. They end at `exp`, in Unix seconds.
+pub(in crate::policy::authn) fn judge_claims(
+    claims: &Map<String, Value>,
+    rules: &TokenRules,
+    credential: u128,
+    exp: i64,
+) -> Result<VerifiedToken, TokenFault> {
     let audiences = audiences(claims)?;
     if !rules.audiences.is_empty()
         && !rules
@@ -46,10 +57,9 @@ pub fn verify(
     {
         return Err(TokenFault::WrongAudience);
     }
-    let exp = time(claims, "exp", TokenFault::BadExpiry)?.ok_or(TokenFault::BadExpiry)?;
     let nbf = time(claims, "nbf", TokenFault::BadTime)?;
     let iat = time(claims, "iat", TokenFault::BadTime)?;
-    if rules.max_lifetime_s > 0 && exp - iat.ok_or(TokenFault::BadTime)? > rules.max_lifetime_s {
+    if rules.max_lifetime_s > 0 && exp.saturating_sub(iat.ok_or(TokenFault::BadTime)?) > rules.max_lifetime_s {
         return Err(TokenFault::LivesTooLong);
     }
     if !rules
@@ -65,7 +75,7 @@ pub fn verify(
         Some(_) => return Err(TokenFault::BadClaim),
     };
     Ok(VerifiedToken {
-        identity: claims::identity(claims, rules, credential)?.into(),
+        identity: claims::identity(claims, &reader(rules), credential)?.into(),
         exp,
         nbf,
         iat,
@@ -78,6 +88,18 @@ pub fn verify(
             .collect(),
         leeway_s: rules.leeway_s,
     })
+}
+
+fn reader(rules: &TokenRules) -> Reader<'_> {
+    Reader {
+        method: AuthMethod::Jwt,
+        paths: &rules.claims,
+        user_prefix: &rules.user_prefix,
+        reserved_user: rules.reserved_user.as_deref(),
+        roles: &rules.roles,
+        headers: &rules.headers,
+        issuer: Some(&rules.name),
+    }
 }
 
 /// RFC 7519 §4.1.3: one string or a list of them.
@@ -95,7 +117,11 @@ fn audiences(claims: &Map<String, Value>) -> Result<Vec<Box<str>>, TokenFault> {
 }
 
 /// A NumericDate (RFC 7519 §2), whole seconds. Present but anything else is refused, never taken for absent.
-fn time(claims: &Map<String, Value>, name: &str, fault: TokenFault) -> Result<Option<i64>, TokenFault> {
+pub(in crate::policy::authn) fn time(
+    claims: &Map<String, Value>,
+    name: &str,
+    fault: TokenFault,
+) -> Result<Option<i64>, TokenFault> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };

@@ -226,5 +226,6 @@ pub(super) fn rules() -> TokenRules {
             ..IdentityHeaders::default()
         }),
         kept_claims: paths(&["email", "org_id"]),
+        remote: false,
     }
 }

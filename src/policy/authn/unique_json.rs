@@ -9,7 +9,8 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Map, Value};
 
 /// The members of the one object that `json` is; `None` for anything else, and for more than 128 levels.
-pub(super) fn object(json: &[u8]) -> Option<Map<String, Value>> {
+#[must_use]
+pub fn object(json: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(json) {
         Ok(Unique(Value::Object(members))) => Some(members),
         Ok(_) | Err(_) => None,

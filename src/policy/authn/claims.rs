@@ -1,12 +1,14 @@
-//! From claims to the caller they prove. Each claim that becomes a header is one header-safe value, or the token is
-//! refused; nothing is cut, replaced or left out. Depends on `policy::identity` and `policy::token`.
+//! From claims, a token's or an auth service's answer, to the caller they prove. Each claim that becomes a header is one
+//! header-safe value, or the credential is refused; nothing is cut, replaced or left out. Depends on `policy::identity` and
+//! `policy::token`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::policy::identity::{AuthMethod, CallerKeys, ClaimPath, HeaderText, Identity};
-use crate::policy::token::{TokenFault, TokenRules};
+use crate::policy::identity::{AuthMethod, CallerKeys, ClaimPath, HeaderText, Identity, IdentityHeaders, RoleTable};
+use crate::policy::token::{IdentityClaims, TokenFault};
 
 type Claims = Map<String, Value>;
 
@@ -16,9 +18,23 @@ const MAX_ITEMS: usize = 256;
 /// The longest identity header, in bytes: more than servers take is better refused here.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 
-/// The caller of a token whose signature and registered claims hold.
-pub(super) fn identity(claims: &Claims, rules: &TokenRules, credential: u128) -> Result<Identity, TokenFault> {
-    let paths = &rules.claims;
+/// What claims are read by.
+pub(super) struct Reader<'r> {
+    pub(super) method: AuthMethod,
+    pub(super) paths: &'r IdentityClaims,
+    /// Put before the user.
+    pub(super) user_prefix: &'r str,
+    /// The internal callers' own name.
+    pub(super) reserved_user: Option<&'r str>,
+    pub(super) roles: &'r RoleTable,
+    pub(super) headers: &'r IdentityHeaders,
+    /// The issuer's name in the config.
+    pub(super) issuer: Option<&'r Arc<str>>,
+}
+
+/// The caller whom claims that hold tell of.
+pub(super) fn identity(claims: &Claims, rules: &Reader<'_>, credential: u128) -> Result<Identity, TokenFault> {
+    let paths = rules.paths;
     let roles = list(claims, &paths.roles, Reading::OneValue)?;
     let permissions = list(claims, &paths.permissions, Reading::SplitAtSpaces)?;
     let scopes = list(claims, &paths.scopes, Reading::SplitAtSpaces)?;
@@ -29,7 +45,7 @@ pub(super) fn identity(claims: &Claims, rules: &TokenRules, credential: u128) ->
     let user = user(claims, rules)?;
     let tenant = one(claims, &paths.tenant)?;
     let mut identity = Identity {
-        method: AuthMethod::Jwt,
+        method: rules.method,
         keys: CallerKeys::of(&user, tenant.as_ref(), credential),
         user,
         acting_for: None,
@@ -39,7 +55,7 @@ pub(super) fn identity(claims: &Claims, rules: &TokenRules, credential: u128) ->
         permissions: rules.roles.permissions(permissions, &roles),
         roles,
         tier: one(claims, &paths.tier)?.map(|tier| tier.as_str().into()),
-        issuer: Some(rules.name.clone()),
+        issuer: rules.issuer.cloned(),
         key_id: None,
         headers: Vec::new(),
     };
@@ -56,21 +72,22 @@ pub(super) fn identity(claims: &Claims, rules: &TokenRules, credential: u128) ->
     Ok(identity)
 }
 
-fn user(claims: &Claims, rules: &TokenRules) -> Result<HeaderText, TokenFault> {
-    let claim = first(claims, &rules.claims.user).ok_or(TokenFault::BadUser)?;
+fn user(claims: &Claims, rules: &Reader<'_>) -> Result<HeaderText, TokenFault> {
+    let claim = first(claims, &rules.paths.user).ok_or(TokenFault::BadUser)?;
     let own = text(claim)?;
     if own.is_empty() {
         return Err(TokenFault::BadUser);
     }
     let user = HeaderText::new(&format!("{}{own}", rules.user_prefix)).ok_or(TokenFault::BadClaim)?;
     // An issuer, or whoever may choose a name there, must not make the internal callers' own.
-    if rules.reserved_user.as_deref() == Some(user.as_str()) {
+    if rules.reserved_user == Some(user.as_str()) {
         return Err(TokenFault::BadUser);
     }
     Ok(user)
 }
 
-fn one(claims: &Claims, paths: &[ClaimPath]) -> Result<Option<HeaderText>, TokenFault> {
+/// One value; `None`: it is not there.
+pub(super) fn one(claims: &Claims, paths: &[ClaimPath]) -> Result<Option<HeaderText>, TokenFault> {
     let Some(claim) = first(claims, paths) else {
         return Ok(None);
     };
