@@ -4,8 +4,9 @@
 //! command            args → command → exit code
 //!   ├─ demo          the demo's world and script; knows nothing of the rest
 //!   ├─ admin         health, metrics, status
-//!   ├─ proxy         sockets and bytes; the path of one request
+//!   ├─ proxy         the path of one request, from connection to connection
 //!   │    └─ runtime  what outlives a config: keys, counters, connections
+//!   │         ├─ protocol  HTTP/1.1 on sockets, both sides of it
 //!   │         ├─ observe   reads verdicts: metrics, log lines
 //!   │         └─ compile   Config → Policy; the only place that knows both
 //!   │              ├─ policy   PURE: facts, routes, credentials, the judge
@@ -21,5 +22,6 @@ pub mod config;
 pub mod demo;
 pub mod observe;
 pub mod policy;
+pub mod protocol;
 pub mod proxy;
 pub mod runtime;

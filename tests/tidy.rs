@@ -14,19 +14,23 @@ use std::process::Command;
 const LONGEST: usize = 400;
 
 /// Room → the rooms that it may import. `lib.rs` draws the same map.
-const MAY_IMPORT: [(&str, &[&str]); 9] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("policy", &[]),
     ("config", &[]),
+    ("protocol", &[]),
     ("compile", &["config", "policy"]),
     ("observe", &["policy"]),
-    ("runtime", &["compile", "config", "observe", "policy"]),
-    ("proxy", &["compile", "config", "observe", "policy", "runtime"]),
+    ("runtime", &["compile", "config", "observe", "policy", "protocol"]),
+    (
+        "proxy",
+        &["compile", "config", "observe", "policy", "runtime", "protocol"],
+    ),
     ("admin", &["compile", "config", "observe", "policy", "runtime"]),
     ("demo", &[]),
     (
         "command",
         &[
-            "admin", "compile", "config", "demo", "observe", "policy", "proxy", "runtime",
+            "admin", "compile", "config", "demo", "observe", "policy", "proxy", "runtime", "protocol",
         ],
     ),
 ];

@@ -10,8 +10,8 @@ use tokio::task::AbortHandle;
 
 use crate::admin::Admin;
 use crate::config::model::Config;
-use crate::proxy::listener;
 use crate::proxy::worker::{self, Listener};
+use crate::proxy::{listener, probe};
 use crate::runtime::gateway::{Gateway, Phase};
 
 use super::sockets::{ADMIN, Inherited};
@@ -72,6 +72,7 @@ impl Serving {
         let workers = start_workers(&gateway, bound)?;
         gateway.start_refreshing();
         tokio::spawn(sweep(gateway.clone()));
+        tokio::spawn(probe::watch(gateway.clone()));
         let address = admin.address;
         let admin_port = tokio::spawn(admin.serve(gateway.clone())).abort_handle();
         for (name, address) in &listeners {

@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, Endpoint};
+use super::model::Config;
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -14,11 +14,4 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         }
     };
     later(config.telemetry.is_some(), "telemetry".to_owned());
-    for (name, upstream) in &config.upstreams {
-        let key = |key| format!("upstreams.{name}.{key}");
-        let unix = upstream.urls.iter().any(|url| matches!(url, Endpoint::Unix(_)));
-        later(unix, key("urls"));
-        later(!upstream.try_timeout.is_zero(), key("try_timeout"));
-        later(upstream.health.is_some(), key("health"));
-    }
 }

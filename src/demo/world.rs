@@ -75,6 +75,7 @@ impl World {
             ("admin", listeners.admin.to_string()),
             ("access_log", listeners.access_log.to_string()),
             ("issuer", self.identity_provider.issuer.clone()),
+            ("admin_token", self.identity_provider.admin_token.clone()),
             ("silent_issuer", SILENT_ISSUER.to_owned()),
             ("audience", AUDIENCE.to_owned()),
             ("key_prefix", KEY_PREFIX.to_owned()),

@@ -15,10 +15,11 @@ use tokio_rustls::server::TlsStream;
 use crate::compile::ServerTls;
 use crate::observe::metrics::Refused;
 use crate::policy::proxy_header;
+use crate::protocol::downstream::FIRST_BYTE_TIME;
+use crate::protocol::stream::Stream;
 use crate::runtime::gateway::Phase;
 
 use super::connection::{self, Tls};
-use super::head_guard::FIRST_BYTE_TIME;
 use super::http2;
 use super::peeked::Peeked;
 use super::worker::{Admitted, Listener, Worker};
@@ -40,7 +41,10 @@ pub async fn serve(worker: Arc<Worker>, mut admitted: Admitted, stream: TcpStrea
         None if knows_http2(&admitted, &mut stream).await => {
             Box::pin(http2::serve(worker, admitted, None, stream)).await;
         }
-        None => connection::serve(worker, admitted, None, stream).await,
+        None => {
+            let (stream, seen) = stream.into_parts();
+            connection::serve(worker, admitted, None, stream.into(), seen).await;
+        }
     }
 }
 
@@ -104,7 +108,8 @@ async fn serve_tls(worker: Arc<Worker>, admitted: Admitted, tls: ServerTls, stre
             if is_http2 {
                 http2::serve(worker, admitted, Some(agreed), stream).await;
             } else {
-                connection::serve(worker, admitted, Some(agreed), stream).await;
+                let stream = Stream::Other(Box::new(stream));
+                connection::serve(worker, admitted, Some(agreed), stream, Vec::new()).await;
             }
         }
         Err(error) => refuse(&admitted, Refused::TlsHandshake, error),

@@ -1,25 +1,26 @@
-//! One client's HTTP/1.1 connection: the head guard, hyper behind it, and the end when the gateway drains.
+//! One client's HTTP/1 connection from request to request: read, handled, answered, and the end when the gateway drains.
+//!
+//! All of it is one task: while a request is handled, its body, its upstream and its client are polled from here.
 
-use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use tokio::io::{AsyncRead, AsyncWrite};
+use http::{HeaderValue, Response};
+use http_body::Body;
+use parking_lot::Mutex;
 
 use crate::config::model::HeaderCase;
 use crate::policy::facts::Transport;
 use crate::policy::headers::address_value;
 use crate::policy::hop_by_hop::upgrade_of;
+use crate::protocol::downstream::{After, Arrival, Downstream, RequestStream};
+use crate::protocol::stream::Stream;
 use crate::runtime::gateway::Phase;
+use crate::runtime::request_body::ClientBody;
 
 use super::forward::Outgoing;
 use super::handler;
-use super::head_guard::{Head, HeadGuard, Heads};
-use super::record::Exchange;
 use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
 use super::worker::{Admitted, Worker};
@@ -30,8 +31,6 @@ pub struct Client {
     pub worker: Arc<Worker>,
     /// Its place at the listener, kept while it is open.
     pub admitted: Admitted,
-    /// The guard's marks; `None`: HTTP/2, which has its own framing.
-    pub heads: Option<Heads>,
     /// The peer's address, ready for `X-Forwarded-For`.
     pub peer_value: HeaderValue,
     /// `None`: plain.
@@ -49,12 +48,11 @@ pub struct Tls {
 impl Client {
     /// Of a connection that was let in.
     #[must_use]
-    pub fn new(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, heads: Option<Heads>) -> Self {
+    pub fn new(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>) -> Self {
         Self {
             peer_value: address_value(admitted.peer),
             worker,
             admitted,
-            heads,
             tls,
         }
     }
@@ -72,48 +70,172 @@ impl Client {
     }
 }
 
-/// Serves one connection to its end.
-pub async fn serve<S>(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+/// Serves one connection to its end; `ahead` was read of it before.
+pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, stream: Stream, ahead: Vec<u8>) {
     let open = worker.gateway.connected();
     let gateway = worker.gateway.clone();
-    let preserve = worker.gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
-    let (guard, heads) = HeadGuard::new(stream, admitted.listener.head_limits());
-    let client = Arc::new(Client::new(worker, admitted, tls, Some(heads.clone())));
-    let service = {
-        let heads = heads.clone();
-        service_fn(move |request| {
-            let (client, head) = (client.clone(), heads.take());
-            async move { Ok::<_, Infallible>(handle(client, head, request).await) }
-        })
-    };
-    let connection = http1::Builder::new()
-        // The guard has the timers, and a half-closed client still waits for its answer.
-        .header_read_timeout(None)
-        .half_close(true)
-        .preserve_header_case(preserve)
-        .serve_connection(guard, service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        // What ends a connection is the client's affair; a request that it cut short was recorded.
-        _ = connection.as_mut() => {}
-        () = gateway.reached(Phase::Draining) => {
-            heads.drain();
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+    let preserve = gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
+    let connection = Downstream::new(stream, &ahead, admitted.listener.head_limits(), preserve);
+    let connection = Arc::new(Mutex::new(connection));
+    drop(ahead);
+    let client = Arc::new(Client::new(worker, admitted, tls));
+    let mut draining = pin!(gateway.reached(Phase::Draining));
+    let mut drains = false;
+    loop {
+        let arrival = std::future::poll_fn(|cx| {
+            drains = drains || draining.as_mut().poll(cx).is_ready();
+            connection.lock().poll_arrival(cx, drains)
+        });
+        let Some(arrival) = arrival.await else { break };
+        let refusal = arrival.refusal;
+        let handling = handler::answer(client.clone(), outgoing(&connection, arrival), refusal, None);
+        let Some(response) = unless_gone(&connection, handling).await else {
+            return;
+        };
+        match answer(&connection, response, drains || gateway.has_reached(Phase::Draining)).await {
+            Some(Answered::Last) => break,
+            Some(Answered::Whole) => {}
+            Some(Answered::Tunnel(body)) => {
+                let alone = Arc::into_inner(connection).map(Mutex::into_inner);
+                if let Some(((tunnel, record), connection)) = body.into_tunnel().zip(alone) {
+                    let (stream, ahead) = connection.into_tunnel();
+                    Box::pin(tunnel.run(stream, ahead, record)).await;
+                }
+                drop(open);
+                return;
+            }
+            None => return,
         }
     }
+    std::future::poll_fn(|cx| connection.lock().poll_close(cx)).await;
     drop(open);
 }
 
-async fn handle(client: Arc<Client>, head: Head, mut request: Request<Incoming>) -> Response<ResponseBody> {
+/// One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.
+fn outgoing(connection: &Arc<Mutex<Downstream>>, arrival: Arrival) -> Box<Outgoing> {
+    let Arrival {
+        request,
+        spelling,
+        body,
+        ..
+    } = arrival;
     let upgrade = upgrade_of(request.version(), request.method(), request.headers());
-    let upgrade = upgrade.map(|protocol| Upgrade::new(protocol, hyper::upgrade::on(&mut request)));
-    // One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.
-    let outgoing = Box::new(Outgoing { request, upgrade });
-    handler::answer(client, outgoing, head.refusal, Exchange::Http1(head.exchange)).await
+    let body = body.map_or(ClientBody::Empty, |length| {
+        ClientBody::Http1(RequestStream::new(connection.clone(), length))
+    });
+    Box::new(Outgoing {
+        request: request.map(|()| body),
+        spelling,
+        upgrade: upgrade.map(Upgrade::new),
+    })
+}
+
+/// Handles a request; `None`: the client went away meanwhile, and the handling was dropped.
+async fn unless_gone<T>(connection: &Mutex<Downstream>, handling: impl Future<Output = T>) -> Option<T> {
+    let mut handling = pin!(handling);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(handled) = handling.as_mut().poll(cx) {
+            return Poll::Ready(Some(handled));
+        }
+        connection.lock().poll_gone(cx).map(|()| None)
+    })
+    .await
+}
+
+/// What follows an answer.
+enum Answered {
+    /// The next request.
+    Whole,
+    /// Nothing.
+    Last,
+    /// A tunnel.
+    Tunnel(ResponseBody),
+}
+
+/// Writes an answer; `None`: it was cut off, the client's doing or the upstream's, and the connection is to be dropped.
+async fn answer(connection: &Mutex<Downstream>, response: Response<ResponseBody>, last: bool) -> Option<Answered> {
+    let (head, body) = response.into_parts();
+    connection
+        .lock()
+        .answer(&head, body.spelling(), body.size_hint().exact(), last);
+    drop(head);
+    let mut writing = Writing { body, ended: false };
+    let out = std::future::poll_fn(|cx| writing.poll(connection, cx)).await;
+    let Writing { body, .. } = writing;
+    if out.is_none() {
+        return None;
+    }
+    if body.is_tunnel() {
+        return Some(Answered::Tunnel(body));
+    }
+    // The exchange is over: it is recorded, and its upstream's connection kept, before the next one is read.
+    drop(body);
+    let after = std::future::poll_fn(|cx| Poll::Ready(connection.lock().after(cx))).await;
+    Some(match after {
+        After::Next => Answered::Whole,
+        After::Close => Answered::Last,
+    })
+}
+
+/// A response's body on its way out.
+struct Writing {
+    body: ResponseBody,
+    /// All of it is with the connection.
+    ended: bool,
+}
+
+impl Writing {
+    /// Ready when all is out; `None`: it never will be.
+    fn poll(&mut self, connection: &Mutex<Downstream>, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        loop {
+            let waits = match self.poll_load(connection, cx) {
+                Poll::Ready(Some(())) => false,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => true,
+            };
+            let flushed = connection.lock().poll_flush(cx);
+            match flushed {
+                Poll::Ready(Ok(())) if self.ended => return Poll::Ready(Some(())),
+                Poll::Ready(Ok(())) if waits => return connection.lock().poll_gone(cx).map(|()| None),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_gone)) => return Poll::Ready(None),
+                Poll::Pending => {
+                    self.body.poll_upload(cx);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Takes what the body has, as far as there is room for it. Ready: there is no more, or no room; `None`: it broke off.
+    fn poll_load(&mut self, connection: &Mutex<Downstream>, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        while !self.ended && connection.lock().has_room() {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return Poll::Pending;
+            };
+            let mut connection = connection.lock();
+            let framed = match frame {
+                None => {
+                    self.ended = true;
+                    connection.finish(None)
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => connection.push(data),
+                    Err(frame) => {
+                        self.ended = true;
+                        connection.finish(frame.trailers_ref())
+                    }
+                },
+                Some(Err(_)) => {
+                    // What came before goes out, as far as it can go at once: the client may use it, and sees that it is cut.
+                    let _ = connection.poll_flush(cx);
+                    return Poll::Ready(None);
+                }
+            };
+            if framed.is_err() {
+                return Poll::Ready(None);
+            }
+        }
+        Poll::Ready(Some(()))
+    }
 }

@@ -1,38 +1,32 @@
 //! A new connection to an endpoint: TCP, TLS where it is `https://`, and HTTP/1.1 or HTTP/2 on it.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::io;
+use std::time::Duration;
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::compile::{ClientTls, UpstreamSpec};
 use crate::config::model::Endpoint as Url;
+use crate::protocol::stream::Stream;
+use crate::protocol::upstream::Connection as Http1;
 use crate::runtime::http2_connections::Http2Connections;
 use crate::runtime::upstream::{Connection, Endpoint};
 
 use super::dial_http2;
 use super::listener::keepalive;
-use super::small_write;
 
 /// Connects, within `connect_timeout` in all.
 ///
 /// # Errors
 /// Why it could not.
-pub async fn dial(
-    endpoint: &Endpoint,
-    worker: usize,
-    spec: &UpstreamSpec,
-    preserve_case: bool,
-) -> io::Result<Connection> {
+pub async fn dial(endpoint: &Endpoint, worker: usize, spec: &UpstreamSpec) -> io::Result<Connection> {
     let http2 = endpoint.http2(worker);
+    let timeout = spec.config.connect_timeout;
     let dialing = async {
         let _making = match http2 {
             None => None,
@@ -46,21 +40,42 @@ pub async fn dial(
             }
         };
         match &endpoint.url {
-            Url::Http { host, port } => speak(tcp(host, *port).await?, http2, preserve_case).await,
+            Url::Http { host, port } => speak(tcp(endpoint, host, *port, timeout).await?, http2).await,
             Url::Https { host, port } => {
                 let tls = spec.tls.as_ref().ok_or_else(|| io::Error::other("no TLS for it"))?;
-                speak(secure(tls, host, tcp(host, *port).await?).await?, http2, preserve_case).await
+                speak(
+                    secure(tls, host, tcp(endpoint, host, *port, timeout).await?).await?,
+                    http2,
+                )
+                .await
             }
-            Url::Unix(path) => speak(tokio::net::UnixStream::connect(path).await?, http2, preserve_case).await,
+            Url::Unix(path) => speak(tokio::net::UnixStream::connect(path).await?, http2).await,
         }
     };
-    tokio::time::timeout(spec.config.connect_timeout, dialing)
+    tokio::time::timeout(timeout, dialing)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+/// Connects to one of the name's addresses; each has its share of the time, for the first may be one that swallows packets.
+async fn tcp(endpoint: &Endpoint, host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
+    let known = endpoint.addresses.as_ref().and_then(|addresses| addresses.in_turn());
+    let Some(known) = known else {
+        return configured(TcpStream::connect((host.trim_matches(['[', ']']), port)).await?);
+    };
+    let share = timeout / u32::try_from(known.len()).unwrap_or(u32::MAX).max(1);
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in known {
+        match tokio::time::timeout(share, TcpStream::connect((address, port))).await {
+            Ok(Ok(stream)) => return configured(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(last)
+}
+
+fn configured(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
     Ok(stream)
@@ -75,56 +90,12 @@ async fn secure(tls: &ClientTls, host: &str, stream: TcpStream) -> io::Result<Tl
     TlsConnector::from(tls.config.clone()).connect(name, stream).await
 }
 
-async fn speak<S>(stream: S, http2: Option<&Http2Connections>, preserve_case: bool) -> io::Result<Connection>
+async fn speak<S>(stream: S, http2: Option<&Http2Connections>) -> io::Result<Connection>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Into<Stream> + Unpin + Send + 'static,
 {
-    if let Some(connections) = http2 {
-        return dial_http2::handshake(stream, connections).await.map(Connection::Http2);
-    }
-    let (sender, connection) = http1::Builder::new()
-        .preserve_header_case(preserve_case)
-        .handshake(TokioIo::new(Plain(stream)))
-        .await
-        .map_err(io::Error::other)?;
-    // Ends with the connection; its errors are told to the request that it carries.
-    tokio::spawn(async move {
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(Connection::Http1(sender))
-}
-
-/// A stream whose small writes go as one piece.
-struct Plain<S>(S);
-
-impl<S: AsyncRead + Unpin> AsyncRead for Plain<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Plain<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        small_write::poll_write_vectored(Pin::new(&mut self.0), cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+    match http2 {
+        Some(connections) => dial_http2::handshake(stream, connections).await.map(Connection::Http2),
+        None => Ok(Connection::Http1(Http1::new(stream.into()))),
     }
 }

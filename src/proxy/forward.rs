@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{HeaderValue, Request, StatusCode};
 
-use crate::config::model::HeaderCase;
 use crate::policy::action::{Forward, Target};
 use crate::policy::credential::{WEBSOCKET_PROTOCOL, websocket_bearer};
 use crate::policy::headers::Hop;
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::verdict::Permit;
-use crate::runtime::request_body::{BodyFault, Progress, RequestBody};
+use crate::protocol::Spelling;
+use crate::protocol::exchange::ResponseHead;
+use crate::runtime::request_body::{BodyFault, ClientBody, Progress, RequestBody};
 use crate::runtime::snapshot::Snapshot;
 
 use super::connection::Client;
@@ -19,6 +20,7 @@ use super::expiry::Expiry;
 use super::failure::ForwardError;
 use super::location::Public;
 use super::record::Record;
+use super::reply::Reply;
 use super::respond::{Answer, AnswerBody};
 use super::response_body::{FromUpstream, Lease};
 use super::send::Sending;
@@ -28,7 +30,9 @@ use super::upgrade::Upgrade;
 /// A request that may go.
 pub struct Outgoing {
     /// As the client sent it.
-    pub request: Request<Incoming>,
+    pub request: Request<ClientBody>,
+    /// How its headers' names were written; `None`: lower case.
+    pub spelling: Option<Spelling>,
     /// The upgrade that it asks for.
     pub upgrade: Option<Upgrade>,
 }
@@ -48,53 +52,61 @@ pub async fn forward(
     let route = permit.route();
     let upstream = snapshot.upstreams.get(to.upstream).ok_or(ForwardError::Unreachable)?;
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
-    let Outgoing { request, upgrade } = *outgoing;
+    let Outgoing {
+        request,
+        spelling,
+        upgrade,
+    } = *outgoing;
     let protocol = upgrade.as_ref().map(|upgrade| upgrade.protocol.clone());
     let hides = route.headers.hide_websocket_tokens;
     let bearer = hides.then(|| websocket_bearer(request.headers())).flatten();
-    let request = for_upstream(client, snapshot, record, &permit, to, protocol, request)?;
-    let public = Public::of(record, request.headers(), route.headers.preserve_host);
+    let (parts, body) = for_upstream(client, snapshot, record, &permit, to, protocol, request)?;
+    let public = Public::of(record, &parts.headers, route.headers.preserve_host);
     let progress = record.progress.clone();
     let sending = Sending {
         place: &mut place,
         worker: client.worker.index,
-        preserve_case: snapshot.config.server.header_case == HeaderCase::Preserve,
-        own_host: !route.headers.keeps_host(request.headers()),
+        parts: &parts,
+        spelling: spelling.as_ref(),
+        own_host: !route.headers.keeps_host(&parts.headers),
         response_timeout: to.response_timeout,
         progress: progress.as_deref(),
+        now_ns: record.now.monotonic_ns,
+        clock: client.worker.gateway.clock,
     };
-    let answered = sending.send(request).await;
+    let answered = sending.send(body).await;
     record.sent_to(upstream, place.endpoint_place());
     record.waited();
-    let (mut response, connection) = answered.map_err(|error| blame_client(error, progress.as_deref()))?;
-    if !is_framed_soundly(response.headers()) {
-        return Err(ForwardError::BadGateway);
-    }
-    let status = response.status();
-    strip_response(response.headers_mut(), status);
+    let (ResponseHead { response, spelling }, reply) =
+        answered.map_err(|error| blame_client(error, progress.as_deref()))?;
+    let (mut head, ()) = response.into_parts();
+    strip_response(&mut head.headers, head.status);
     if let Some(endpoint) = place.endpoint().filter(|_| route.headers.rewrite_location) {
-        public.rewrite_location(response.headers_mut(), endpoint, to.rewrite.as_ref());
+        public.rewrite_location(&mut head.headers, endpoint, to.rewrite.as_ref());
     }
     let lease = Lease {
         place,
         worker: client.worker.index,
-        connection: Some(connection),
     };
     let now_ms = client.worker.gateway.clock.unix_ms();
     let ends = permit.ends_s().and_then(|ends_s| Expiry::at(ends_s, now_ms));
-    if status == StatusCode::SWITCHING_PROTOCOLS {
+    let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        // One that nobody asked for, or that answers somebody else's key, is nonsense (hardening r30).
+        let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(&head.headers));
+        let client = upgrade.ok_or(ForwardError::BadGateway)?.client;
+        let Reply::Http1(exchange) = reply else {
+            return Err(ForwardError::BadGateway);
+        };
         if let Some(bearer) = bearer {
             // Browsers break off a WebSocket for which they offered subprotocols and none was chosen.
-            response.headers_mut().entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
+            head.headers.entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
         }
-        return tunnel(response, upgrade, lease, ends);
-    }
-    let (head, body) = response.into_parts();
-    let stream = FromUpstream::new(body, lease, upstream.spec.config.stream_idle_timeout, ends);
-    Ok(Answer {
-        head,
-        body: AnswerBody::Stream(stream),
-    })
+        AnswerBody::Tunnel(client, Tunnel::new(*exchange, lease, ends))
+    } else {
+        let idle_timeout = upstream.spec.config.stream_idle_timeout;
+        AnswerBody::Stream(FromUpstream::new(reply, lease, idle_timeout, ends))
+    };
+    Ok(Answer { head, spelling, body })
 }
 
 /// The client's request as the upstream is to get it.
@@ -105,8 +117,8 @@ fn for_upstream(
     permit: &Permit<'_>,
     to: &Forward,
     upgrade: Option<HeaderValue>,
-    request: Request<Incoming>,
-) -> Result<Box<Request<RequestBody>>, ForwardError> {
+    request: Request<ClientBody>,
+) -> Result<(Parts, RequestBody), ForwardError> {
     let route = permit.route();
     let hop = Hop {
         origin: &record.origin,
@@ -124,65 +136,15 @@ fn for_upstream(
         .headers
         .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
     record.progress = progress;
-    body.frame(&mut parts.headers);
-    parts.uri = match &to.rewrite {
-        None => origin_form(&parts.uri),
-        Some(rewrite) => {
-            let target = Target {
-                host: None,
-                uri: &parts.uri,
-                pattern: permit.pattern(),
-            };
-            rewrite.uri(&target).ok_or(ForwardError::BadGateway)?
-        }
-    };
-    parts.version = http::Version::HTTP_11;
-    Ok(Box::new(Request::from_parts(parts, body)))
-}
-
-/// RFC 9112 §6.1, §6.3: `Content-Length` beside `Transfer-Encoding` is how responses are smuggled, and of a coding but `chunked`,
-/// which nobody asked for, the client would never learn. hyper takes both.
-fn is_framed_soundly(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    codings.next().is_none_or(|coding| {
-        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-        chunked && !headers.contains_key(header::CONTENT_LENGTH)
-    })
-}
-
-/// A 101 that nobody asked for is nonsense (hardening r30).
-fn tunnel(
-    mut response: Response<Incoming>,
-    upgrade: Option<Upgrade>,
-    lease: Lease,
-    ends: Option<Expiry>,
-) -> Result<Answer, ForwardError> {
-    let upstream = hyper::upgrade::on(&mut response);
-    let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(response.headers()));
-    let client = upgrade.ok_or(ForwardError::BadGateway)?.client;
-    let (head, _) = response.into_parts();
-    let lease = Lease {
-        connection: None,
-        ..lease
-    };
-    Ok(Answer {
-        head,
-        body: AnswerBody::Tunnel(Tunnel {
-            client,
-            upstream,
-            lease,
-            ends,
-        }),
-    })
-}
-
-/// The target as it goes on the wire: the client's own bytes, without scheme and authority.
-fn origin_form(uri: &Uri) -> Uri {
-    if uri.authority().is_none() {
-        return uri.clone();
+    if let Some(rewrite) = &to.rewrite {
+        let target = Target {
+            host: None,
+            uri: &parts.uri,
+            pattern: permit.pattern(),
+        };
+        parts.uri = rewrite.uri(&target).ok_or(ForwardError::BadGateway)?;
     }
-    let path = uri.path_and_query().cloned();
-    path.map_or_else(Uri::default, Uri::from)
+    Ok((parts, body))
 }
 
 /// An exchange that failed because of the request's body is the client's failure, not the upstream's.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
@@ -11,13 +10,15 @@ use crate::policy::facts::Facts;
 use crate::policy::judge::{self, Refused};
 use crate::policy::preflight::preflight;
 use crate::policy::verdict::{Effect, Verdict};
+use crate::protocol::refusal::Refusal;
+use crate::runtime::request_body::ClientBody;
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::{evidence, shadow};
 
 use super::connection::Client;
 use super::forward::{self, Outgoing};
-use super::head_guard::Refusal;
-use super::record::{Exchange, Record};
+use super::http2::OpenStream;
+use super::record::Record;
 use super::respond::{self, Carried};
 use super::response_body::ResponseBody;
 
@@ -26,12 +27,12 @@ pub async fn answer(
     client: Arc<Client>,
     outgoing: Box<Outgoing>,
     refusal: Option<Refusal>,
-    exchange: Exchange,
+    stream: Option<OpenStream>,
 ) -> Response<ResponseBody> {
     let snapshot = client.worker.gateway.snapshot();
-    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, exchange);
+    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, stream);
     match refusal {
-        Some(refusal) => respond::denial(record, refused_by_guard(refusal), &Carried::default()),
+        Some(refusal) => respond::denial(record, refused_head(refusal), &Carried::default()),
         None => judge_and_answer(&client, &snapshot, record, outgoing).await,
     }
 }
@@ -101,7 +102,7 @@ fn refuse(mut record: Box<Record>, refused: Refused<'_>, facts: &Facts<'_>) -> R
     respond::denial(record, refused.denial, &carried)
 }
 
-fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<Incoming>) -> Result<Facts<'r>, Denial> {
+fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<ClientBody>) -> Result<Facts<'r>, Denial> {
     Facts::read(
         request.method(),
         request.uri(),
@@ -113,9 +114,9 @@ fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<Incoming>
     .map(|facts| facts.over(client.transport()))
 }
 
-/// What the head guard refused, as the denial that the client is told.
+/// What was refused of a head, as the denial that the client is told.
 #[must_use]
-pub fn refused_by_guard(refusal: Refusal) -> Denial {
+pub fn refused_head(refusal: Refusal) -> Denial {
     match refusal {
         Refusal::Malformed(fault) => Denial::malformed(fault.as_str()),
         Refusal::TimedOut => Denial::plain(Code::RequestTimeout, "head_timeout"),

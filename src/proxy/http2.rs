@@ -17,11 +17,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::runtime::gateway::Phase;
+use crate::runtime::request_body::ClientBody;
 
 use super::connection::{Client, Tls};
 use super::forward::Outgoing;
 use super::handler;
-use super::record::Exchange;
 use super::response_body::ResponseBody;
 use super::worker::{Admitted, Worker};
 pub use streams::OpenStream;
@@ -60,7 +60,7 @@ where
     let gateway = worker.gateway.clone();
     let limits = admitted.listener.head_limits();
     let streams = Arc::new(Streams::new(gateway.clock));
-    let client = Arc::new(Client::new(worker, admitted, tls, None));
+    let client = Arc::new(Client::new(worker, admitted, tls));
     let service = {
         let streams = streams.clone();
         service_fn(move |request| {
@@ -101,11 +101,15 @@ where
 }
 
 async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Request<Incoming>) -> Response<ResponseBody> {
-    let (exchange, begun) = streams.begin();
+    let (open, begun) = streams.begin();
     let Translated { refusal, upgrade } = translate::request(&mut request, &client.admitted.listener.head_limits());
     let is_head = *request.method() == Method::HEAD;
-    let outgoing = Box::new(Outgoing { request, upgrade });
-    let mut response = handler::answer(client, outgoing, refusal, Exchange::Http2(exchange)).await;
+    let outgoing = Box::new(Outgoing {
+        request: request.map(ClientBody::http2),
+        spelling: None,
+        upgrade,
+    });
+    let mut response = handler::answer(client, outgoing, refusal, Some(open)).await;
     begun.answered();
     translate::response(&mut response, is_head);
     response

@@ -1,6 +1,7 @@
-//! Sockets and bytes: from a client's connection to the upstream's, and back.
+//! The path of a request: from a client's connection to the upstream's, and back.
 //!
-//! [`worker`] accepts, [`arrival`] finds out what a connection speaks, [`connection`] speaks HTTP to one client, [`handler`] is the path of one request: facts, case, evidence,
+//! [`worker`] accepts, [`arrival`] finds out what a connection speaks, [`connection`] serves one client with what `protocol` reads
+//! and writes, [`handler`] is the path of one request: facts, case, evidence,
 //! verdict, then [`forward`] or [`respond`], and [`record`] at its end. May import everything but `command`, `demo` and `admin`.
 
 pub mod arrival;
@@ -12,17 +13,18 @@ pub mod failure;
 pub mod forward;
 pub mod grpc;
 pub mod handler;
-pub mod head_guard;
 mod holds;
 pub mod http2;
 pub mod listener;
 mod location;
 pub mod peeked;
+pub mod probe;
 pub mod record;
+pub mod reply;
 pub mod respond;
 pub mod response_body;
 pub mod send;
-pub mod small_write;
+pub mod send_http2;
 pub mod tunnel;
 pub mod upgrade;
 pub mod worker;

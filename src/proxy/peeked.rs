@@ -26,6 +26,12 @@ impl Peeked {
         }
     }
 
+    /// The connection as it is, and what was read of it.
+    #[must_use]
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.seen)
+    }
+
     /// Whether nothing has come that was not taken.
     #[must_use]
     pub const fn is_silent(&self) -> bool {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
-use hyper::body::Incoming;
 
 use crate::observe::Decision;
 use crate::policy::address::Origin;
@@ -17,7 +16,7 @@ use crate::policy::setting::Subject;
 use crate::policy::shadow::Shadowed;
 use crate::policy::usage::{Tokens, UsageReader};
 use crate::policy::verdict::{Allowances, Effect, Verdict};
-use crate::runtime::request_body::Progress;
+use crate::runtime::request_body::{ClientBody, Progress};
 use crate::runtime::shadow::Compared;
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Upstream;
@@ -25,7 +24,6 @@ use crate::runtime::upstream::Upstream;
 use super::connection::Client;
 use super::failure::ForwardError;
 use super::grpc;
-use super::head_guard;
 use super::holds::Holds;
 use super::http2::OpenStream;
 
@@ -38,14 +36,6 @@ const CLIENT_CLOSED: &str = "client_closed_request";
 
 /// The `reason` of a preflight that was answered here.
 const PREFLIGHT: &str = "preflight";
-
-/// A request and its answer on their way, as what carries them needs to know; over when this is dropped.
-pub enum Exchange {
-    /// Tells the head guard.
-    Http1(head_guard::Exchange),
-    /// Tells the connection's idle clock.
-    Http2(OpenStream),
-}
 
 /// nginx' word for it; nobody is sent it.
 fn client_closed_request() -> StatusCode {
@@ -108,7 +98,8 @@ pub struct Record {
     overhead_ns: u64,
     /// A gRPC call: told of refusals in gRPC's way.
     pub is_grpc: bool,
-    _exchange: Exchange,
+    /// Over HTTP/2: tells the connection when this is over.
+    _stream: Option<OpenStream>,
 }
 
 impl Record {
@@ -117,8 +108,8 @@ impl Record {
     pub fn begin(
         client: &Arc<Client>,
         snapshot: Arc<Snapshot>,
-        request: &Request<Incoming>,
-        exchange: Exchange,
+        request: &Request<ClientBody>,
+        stream: Option<OpenStream>,
     ) -> Box<Self> {
         let gateway = &client.worker.gateway;
         let listener = client.admitted.listener.index;
@@ -178,7 +169,7 @@ impl Record {
             client: client.clone(),
             snapshot,
             is_grpc: grpc::is_call(request.version(), request.headers()),
-            _exchange: exchange,
+            _stream: stream,
         })
     }
 

@@ -10,12 +10,14 @@ use crate::policy::denial::{Challenge, Code, Denial, Tells};
 use crate::policy::preflight::Preflight;
 use crate::policy::route::Route;
 use crate::policy::verdict::{Allowances, Permit};
+use crate::protocol::Spelling;
 
 use super::failure::ForwardError;
 use super::grpc;
 use super::record::Record;
 use super::response_body::{FromUpstream, ResponseBody};
 use super::tunnel::Tunnel;
+use super::upgrade::ClientSide;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -24,6 +26,8 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 pub struct Answer {
     /// Its head; hop-by-hop headers are off.
     pub head: http::response::Parts,
+    /// How its headers' names were written.
+    pub spelling: Option<Spelling>,
     /// Its body.
     pub body: AnswerBody,
 }
@@ -32,8 +36,8 @@ pub struct Answer {
 pub enum AnswerBody {
     /// The upstream's body.
     Stream(FromUpstream),
-    /// Nothing: the connection becomes a tunnel.
-    Tunnel(Tunnel),
+    /// Nothing: the client's side becomes a tunnel.
+    Tunnel(ClientSide, Tunnel),
 }
 
 /// What every answer to a request carries, whoever gives it.
@@ -62,22 +66,23 @@ impl<'a> Carried<'a> {
 
 /// Passes the upstream's answer on.
 pub fn forwarded(mut record: Box<Record>, answer: Answer, carried: &Carried<'_>) -> Response<ResponseBody> {
-    let Answer { mut head, body } = answer;
+    let Answer {
+        mut head,
+        spelling,
+        body,
+    } = answer;
     for name in carried.route.iter().flat_map(|route| &route.headers.response_remove) {
         head.headers.remove(name);
     }
     carried.put_on(&mut head.headers, &mut record, head.status);
-    head.version = http::Version::HTTP_11;
     if carried.route.is_some_and(|route| route.reads_tokens) {
         record.read_usage(head.status, &head.headers);
     }
     let body = match body {
-        AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream),
-        AnswerBody::Tunnel(tunnel) => {
-            if let Some(heads) = &record.client.heads {
-                heads.settle_upgrade(true);
-            }
-            tunnel.start(record);
+        AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream, spelling),
+        AnswerBody::Tunnel(ClientSide::Connection, tunnel) => ResponseBody::tunnel(record, tunnel, spelling),
+        AnswerBody::Tunnel(ClientSide::Stream(client), tunnel) => {
+            tunnel.start(client, record);
             ResponseBody::none()
         }
     };

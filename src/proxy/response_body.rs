@@ -1,4 +1,4 @@
-//! A response body on its way to the client. When hyper drops it the exchange is over: the record is written, and the upstream's
+//! A response body on its way to the client. When it is dropped the exchange is over: the record is written, and the upstream's
 //! connection kept if it ended cleanly.
 
 use std::pin::Pin;
@@ -7,17 +7,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::runtime::upstream::{Connection, InFlight};
+use crate::protocol::Spelling;
+use crate::protocol::exchange::Fault;
+use crate::runtime::upstream::InFlight;
 
 use super::expiry::Expiry;
 use super::record::Record;
+use super::reply::Reply;
+use super::tunnel::Tunnel;
 
 /// A response body.
 pub struct ResponseBody {
     source: Source,
+    /// How the names of its head were written.
+    spelling: Option<Spelling>,
     /// INVARIANT: declared last, so that it is dropped, and written, when all else is done. `None`: a tunnel has it.
     record: Option<Box<Record>>,
 }
@@ -27,13 +32,15 @@ enum Source {
     Own(Option<Bytes>),
     /// The upstream's, with what is given back at its end.
     Upstream(FromUpstream),
+    /// Nothing: the connection becomes a tunnel.
+    Tunnel(Tunnel),
 }
 
 /// What comes from the upstream.
 pub struct FromUpstream {
-    body: Incoming,
+    /// `None`: it was given back.
+    reply: Option<Reply>,
     lease: Lease,
-    ended: bool,
     /// `stream_idle_timeout`, armed while the upstream is waited for.
     idle: Option<Idle>,
     /// When it ends for sure.
@@ -67,21 +74,19 @@ impl Idle {
     }
 }
 
-/// The place in an upstream that a request holds, and its connection.
+/// The place in an upstream that a request holds.
 pub struct Lease {
     /// The place.
     pub place: InFlight,
     /// Whose pool.
     pub worker: usize,
-    /// The connection; `None`: it became a tunnel.
-    pub connection: Option<Connection>,
 }
 
 /// Why a response body ended early.
 #[derive(Debug)]
 pub enum StreamFault {
     /// The upstream broke off.
-    Upstream(hyper::Error),
+    Upstream(Fault),
     /// It was silent for longer than `stream_idle_timeout`.
     Silent,
     /// The token that let it in has expired, and the client was told of more bytes.
@@ -105,27 +110,64 @@ impl ResponseBody {
     #[must_use]
     pub fn own(record: Box<Record>, text: Bytes) -> Self {
         let source = Source::Own((!text.is_empty()).then_some(text));
-        Self {
-            source,
-            record: Some(record),
-        }
-    }
-
-    /// Nothing: a tunnel follows, which keeps the record.
-    #[must_use]
-    pub fn none() -> Self {
-        Self {
-            source: Source::Own(None),
-            record: None,
-        }
+        Self::new(source, None, record)
     }
 
     /// The upstream's.
     #[must_use]
-    pub fn upstream(record: Box<Record>, body: FromUpstream) -> Self {
+    pub fn upstream(record: Box<Record>, body: FromUpstream, spelling: Option<Spelling>) -> Self {
+        Self::new(Source::Upstream(body), spelling, record)
+    }
+
+    /// None: a tunnel follows the head.
+    #[must_use]
+    pub fn tunnel(record: Box<Record>, tunnel: Tunnel, spelling: Option<Spelling>) -> Self {
+        Self::new(Source::Tunnel(tunnel), spelling, record)
+    }
+
+    /// Nothing: a tunnel has begun, and keeps the record.
+    #[must_use]
+    pub const fn none() -> Self {
         Self {
-            source: Source::Upstream(body),
+            source: Source::Own(None),
+            spelling: None,
+            record: None,
+        }
+    }
+
+    fn new(source: Source, spelling: Option<Spelling>, record: Box<Record>) -> Self {
+        Self {
+            source,
+            spelling,
             record: Some(record),
+        }
+    }
+
+    /// How the names of the response's head were written; `None`: lower case.
+    #[must_use]
+    pub const fn spelling(&self) -> Option<&Spelling> {
+        self.spelling.as_ref()
+    }
+
+    /// Whether a tunnel follows the head.
+    #[must_use]
+    pub const fn is_tunnel(&self) -> bool {
+        matches!(self.source, Source::Tunnel(_))
+    }
+
+    /// The tunnel that follows the head, and the record that it is to be written to.
+    #[must_use]
+    pub fn into_tunnel(self) -> Option<(Tunnel, Box<Record>)> {
+        match self.source {
+            Source::Tunnel(tunnel) => Some((tunnel, self.record?)),
+            Source::Own(_) | Source::Upstream(_) => None,
+        }
+    }
+
+    /// Sends the request's body on while the client takes nothing of the response.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Source::Upstream(FromUpstream { reply: Some(reply), .. }) = &mut self.source {
+            reply.poll_upload(cx);
         }
     }
 }
@@ -135,7 +177,7 @@ impl ResponseBody {
     pub fn silence(&mut self) -> Option<usize> {
         match &mut self.source {
             Source::Own(text) => text.take().map(|text| text.len()),
-            Source::Upstream(_) => None,
+            Source::Upstream(_) | Source::Tunnel(_) => None,
         }
     }
 }
@@ -143,12 +185,11 @@ impl ResponseBody {
 impl FromUpstream {
     /// `idle_timeout` zero: it may be silent for as long as it likes.
     #[must_use]
-    pub(super) fn new(body: Incoming, lease: Lease, idle_timeout: Duration, ends: Option<Expiry>) -> Self {
+    pub(super) fn new(reply: Reply, lease: Lease, idle_timeout: Duration, ends: Option<Expiry>) -> Self {
         let idle = (!idle_timeout.is_zero()).then(|| Idle::new(idle_timeout));
         Self {
-            body,
+            reply: Some(reply),
             lease,
-            ended: false,
             idle,
             ends,
             expired: false,
@@ -156,16 +197,19 @@ impl FromUpstream {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
+        let Some(reply) = &mut self.reply else {
+            return Poll::Ready(None);
+        };
         if self.ends.as_mut().is_some_and(|ends| ends.poll(cx).is_ready()) {
             self.ends = None;
             self.expired = true;
         }
         if self.expired {
             // A stream without a length just ends; one that is shorter than it said is broken off.
-            let promised = self.body.size_hint().exact().is_some_and(|left| left > 0);
+            let promised = reply.length().is_some_and(|left| left > 0);
             return Poll::Ready(promised.then_some(Err(StreamFault::Expired)));
         }
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+        let Poll::Ready(frame) = reply.poll_frame(cx) else {
             let Some(idle) = &mut self.idle else {
                 return Poll::Pending;
             };
@@ -175,17 +219,15 @@ impl FromUpstream {
         if let Some(idle) = &mut self.idle {
             idle.waiting = false;
         }
-        self.ended = frame.is_none();
         Poll::Ready(frame.map(|frame| frame.map_err(StreamFault::Upstream)))
     }
 }
 
 impl Drop for FromUpstream {
     fn drop(&mut self) {
-        let lease = &mut self.lease;
-        let clean = self.ended || self.body.is_end_stream();
-        if let (true, Some(endpoint), Some(connection)) = (clean, lease.place.endpoint(), lease.connection.take()) {
-            endpoint.keep(lease.worker, connection);
+        let connection = self.reply.take().and_then(Reply::into_connection);
+        if let (Some(endpoint), Some(connection)) = (self.lease.place.endpoint(), connection) {
+            endpoint.keep(self.lease.worker, connection);
         }
     }
 }
@@ -205,6 +247,7 @@ impl Body for ResponseBody {
                 }
                 frame
             }
+            Source::Tunnel(_) => None,
         };
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
         if let (Some(record), Some(data)) = (&mut this.record, data) {
@@ -216,14 +259,19 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(text) => text.is_none(),
-            Source::Upstream(body) => body.body.is_end_stream(),
+            Source::Upstream(body) => body.reply.as_ref().is_none_or(Reply::is_end),
+            Source::Tunnel(_) => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Source::Upstream(body) => body.body.size_hint(),
+            Source::Upstream(body) => {
+                let length = body.reply.as_ref().and_then(Reply::length);
+                length.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            Source::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

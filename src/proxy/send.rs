@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
-use http::{Method, Request, Response, header};
-use hyper::body::Incoming;
+use http::Method;
+use http::request::Parts;
+use smallvec::SmallVec;
 
+use crate::protocol::Spelling;
+use crate::protocol::exchange::{Exchange, Fault, Patience, ResponseHead};
+use crate::protocol::upstream::Outgoing;
+use crate::runtime::clock::Clock;
 use crate::runtime::request_body::{Progress, RequestBody};
 use crate::runtime::upstream::{Connection, InFlight, Upstream};
 
 use super::dial::dial;
-use super::dial_http2;
 use super::failure::ForwardError;
+use super::reply::Reply;
+use super::send_http2;
 
 /// A request on its way to one of an upstream's endpoints.
 pub struct Sending<'a> {
@@ -18,33 +24,35 @@ pub struct Sending<'a> {
     pub place: &'a mut InFlight,
     /// Whose pool.
     pub worker: usize,
-    /// Keep header names as they are written.
-    pub preserve_case: bool,
+    /// The request's head.
+    pub parts: &'a Parts,
+    /// How its names were written; `None`: they are sent in lower case.
+    pub spelling: Option<&'a Spelling>,
     /// `Host` names the endpoint; else it is sent as it stands.
     pub own_host: bool,
     /// From the request's last byte to the response's head; zero: no bound.
     pub response_timeout: Duration,
     /// How far the body came; `None`: there is none.
     pub progress: Option<&'a Progress>,
+    /// When its head had come, on the clock that never goes back.
+    pub now_ns: u64,
+    /// That clock.
+    pub clock: Clock,
 }
 
 impl Sending<'_> {
     /// Tries until an endpoint answers: any method while nothing was sent, and idempotent ones without a body while no byte of a
-    /// response came.
+    /// response came. An endpoint that cannot be connected to costs no retry while there are others.
     ///
     /// # Errors
     /// How the last attempt failed.
-    pub async fn send(
-        self,
-        mut request: Box<Request<RequestBody>>,
-    ) -> Result<(Response<Incoming>, Connection), ForwardError> {
+    pub async fn send(self, mut body: RequestBody) -> Result<(ResponseHead, Reply), ForwardError> {
         let upstream = self.place.upstream().clone();
-        let repeatable = is_idempotent(request.method()) && self.progress.is_none();
-        let mut retries = upstream.spec.config.retries;
-        let mut failed = None;
+        let repeatable = is_idempotent(&self.parts.method) && self.progress.is_none();
+        let mut tries = Tries::new(&upstream, repeatable, self.response_timeout);
         let mut may_reuse = true;
         loop {
-            let place = upstream.pick(failed).ok_or(ForwardError::Unreachable)?;
+            let place = tries.pick(self.now_ns).ok_or(ForwardError::Unreachable)?;
             let endpoint = upstream.endpoints.get(place).ok_or(ForwardError::Unreachable)?;
             self.place.goes_to(place);
             let kept = may_reuse.then(|| endpoint.take_idle(self.worker)).flatten();
@@ -52,111 +60,192 @@ impl Sending<'_> {
             let connected = match kept {
                 Some(connection) => Ok(connection),
                 // Boxed: rare, and large enough to double what every idle connection of a client costs.
-                None => Box::pin(dial(endpoint, self.worker, &upstream.spec, self.preserve_case)).await,
+                None => Box::pin(dial(endpoint, self.worker, &upstream.spec)).await,
             };
-            let mut connection = match connected {
+            let connection = match connected {
                 Ok(connection) => connection,
-                Err(error) if retries == 0 => {
-                    tracing::warn!(endpoint = %endpoint.name, error = %error, "upstream cannot be reached");
-                    return Err(ForwardError::Unreachable);
-                }
                 Err(error) => {
-                    tracing::debug!(endpoint = %endpoint.name, error = %error, "connecting failed, trying again");
-                    retries -= 1;
-                    failed = Some(place);
+                    tracing::warn!(endpoint = %endpoint.name, error = %error, "upstream cannot be reached");
+                    endpoint.failed(self.clock.monotonic_ns());
+                    tries.unreachable(place)?;
                     continue;
                 }
             };
-            if self.own_host {
-                request.headers_mut().insert(header::HOST, endpoint.authority.clone());
-            }
-            let spare = (repeatable && (reused || retries > 0)).then(|| copy_of(&request));
-            let answered = match &mut connection {
-                Connection::Http1(sender) => self.answered(&upstream, sender.try_send_request(*request)).await,
-                Connection::Http2(stream) => {
-                    dial_http2::translate(&mut request, upstream.spec.tls.is_some());
-                    let response = stream.sender.try_send_request(*request);
-                    // Boxed: another future of the same size, which only such upstreams need.
-                    Box::pin(self.answered(&upstream, response)).await
-                }
+            let attempt = Attempt {
+                outgoing: Outgoing {
+                    parts: self.parts,
+                    spelling: self.spelling,
+                    host: self.own_host.then_some(&endpoint.authority),
+                },
+                patience: Patience {
+                    body_idle: upstream.spec.config.body_idle_timeout,
+                    response: tries.response_timeout(),
+                },
+                progress: self.progress,
+                secure: upstream.spec.tls.is_some(),
             };
-            request = match answered {
-                Ok(response) => return Ok((response, connection)),
-                Err(Failed::Timeout(error)) => return Err(error),
-                Err(Failed::Unsent(unsent)) => unsent,
-                Err(Failed::Broken) => spare.ok_or(ForwardError::BadGateway)?,
+            let Unanswered { fault, body: unsent } = match attempt.make(connection, body).await {
+                Ok(answered) => {
+                    endpoint.succeeded();
+                    return Ok(answered);
+                }
+                Err(unanswered) => unanswered,
+            };
+            if fault.is_the_upstreams() && !reused {
+                endpoint.failed(self.clock.monotonic_ns());
+            }
+            body = match (fault, unsent) {
+                // Without a body the same request can be sent once more, if it does no harm.
+                (Fault::Unsent, _) if self.progress.is_none() => RequestBody::Empty,
+                (Fault::Unsent, Some(body)) => body,
+                (Fault::Broken | Fault::Nonsense(_) | Fault::TimedOut, _) if repeatable => RequestBody::Empty,
+                (fault, _) => return Err(failure(fault)),
             };
             // A kept connection that the other side closed in this very moment is nobody's failure, and costs no retry; its
             // like are not tried again.
-            if !reused {
-                retries = retries.checked_sub(1).ok_or(ForwardError::BadGateway)?;
-                failed = Some(place);
+            if !reused || fault == Fault::TimedOut {
+                tries.failed(place, attempt.patience.response, failure(fault))?;
             }
             may_reuse = false;
         }
     }
+}
 
-    /// Waits for the head of the response, as long as the route allows.
-    async fn answered(
-        &self,
-        upstream: &Upstream,
-        response: impl Future<Output = Result<Response<Incoming>, Unanswered>>,
-    ) -> Result<Response<Incoming>, Failed> {
-        let sent = match self.progress {
-            None if self.response_timeout.is_zero() => response.await,
-            None => tokio::time::timeout(self.response_timeout, response)
-                .await
-                .map_err(|_| Failed::Timeout(ForwardError::Timeout))?,
-            // Boxed: only requests with a body are watched, and every connection would pay for it.
-            Some(progress) => tokio::select! {
-                biased;
-                response = response => response,
-                error = Box::pin(self.watch(upstream, progress)) => return Err(Failed::Timeout(error)),
-            },
-        };
-        sent.map_err(|mut error| match error.take_message() {
-            Some(unsent) => Failed::Unsent(Box::new(unsent)),
-            None => Failed::Broken,
-        })
-    }
+/// One request on one connection.
+pub struct Attempt<'r> {
+    /// Its head.
+    pub outgoing: Outgoing<'r>,
+    /// How long it may take.
+    pub patience: Patience,
+    /// How far the body came; `None`: there is none.
+    pub progress: Option<&'r Progress>,
+    /// The upstream is `https`.
+    pub secure: bool,
+}
 
-    /// Ends when the body stands still for `body_idle_timeout`, or the response is overdue once the body is through.
-    async fn watch(&self, upstream: &Upstream, progress: &Progress) -> ForwardError {
-        let idle = upstream.spec.config.body_idle_timeout;
-        let mut frames = progress.frames();
-        while !progress.is_finished() {
-            if tokio::time::timeout(idle, progress.finished()).await.is_ok() {
-                break;
+impl Attempt<'_> {
+    /// Sends it and waits for the response's head.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn make(&self, connection: Connection, body: RequestBody) -> Result<(ResponseHead, Reply), Unanswered> {
+        match connection {
+            Connection::Http1(connection) => {
+                let mut exchange = Box::new(Exchange::begin(connection, self.outgoing, body));
+                match exchange.head(self.patience).await {
+                    Ok(head) => Ok((head, Reply::Http1(exchange))),
+                    Err(fault) => Err(Unanswered {
+                        fault,
+                        body: exchange.into_body(),
+                    }),
+                }
             }
-            let now = progress.frames();
-            if now == frames {
-                return if progress.is_starved() {
-                    ForwardError::BodyStalled
-                } else {
-                    ForwardError::Timeout
-                };
+            Connection::Http2(mut stream) => {
+                let Outgoing { parts, host, .. } = self.outgoing;
+                let request = send_http2::request(parts, host, body, self.secure);
+                // Boxed: only such upstreams need it, and every connection would pay for it.
+                let (head, body) =
+                    Box::pin(send_http2::head(&mut stream, request, self.patience, self.progress)).await?;
+                Ok((head, Reply::Http2(body, stream)))
             }
-            frames = now;
         }
-        if self.response_timeout.is_zero() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(self.response_timeout).await;
-        ForwardError::Timeout
     }
 }
 
-/// hyper's word for a request that got no response, with the request itself if it was not sent.
-type Unanswered = hyper::client::conn::TrySendError<Request<RequestBody>>;
+/// What may still be tried of one request.
+struct Tries<'u> {
+    upstream: &'u Upstream,
+    repeatable: bool,
+    retries: u32,
+    /// Endpoints of this round.
+    tried: SmallVec<[usize; 4]>,
+    /// Of `response_timeout`; zero: no bound.
+    time: Duration,
+}
 
-/// How an attempt failed.
-enum Failed {
-    /// Nothing was written: the request is as it was.
-    Unsent(Box<Request<RequestBody>>),
-    /// Something was written, and no response came.
-    Broken,
-    /// Time ran out.
-    Timeout(ForwardError),
+impl<'u> Tries<'u> {
+    fn new(upstream: &'u Upstream, repeatable: bool, time: Duration) -> Self {
+        upstream.budget.earn();
+        Self {
+            upstream,
+            repeatable,
+            retries: upstream.spec.config.retries,
+            tried: SmallVec::new(),
+            time,
+        }
+    }
+
+    fn pick(&self, now_ns: u64) -> Option<usize> {
+        self.upstream.pick(&self.tried, now_ns)
+    }
+
+    /// How long this attempt may wait for a response. A default that cuts an attempt short would only do harm where there is no
+    /// other endpoint to ask.
+    fn response_timeout(&self) -> Duration {
+        let config = &self.upstream.spec.config;
+        let one = match config.try_timeout {
+            Duration::ZERO if self.upstream.endpoints.len() > 1 => self.time / 2,
+            timeout => timeout,
+        };
+        if !self.repeatable || self.retries == 0 || one.is_zero() {
+            self.time
+        } else if self.time.is_zero() {
+            one
+        } else {
+            one.min(self.time)
+        }
+    }
+
+    /// Nothing was sent: the next endpoint costs nothing, another round a retry.
+    fn unreachable(&mut self, place: usize) -> Result<(), ForwardError> {
+        self.tried.push(place);
+        let others = self.tried.len() < self.upstream.endpoints.len();
+        if !(others && self.upstream.spec.config.retries > 0) {
+            self.retries = self.retries.checked_sub(1).ok_or(ForwardError::Unreachable)?;
+            self.tried.clear();
+        }
+        Ok(())
+    }
+
+    /// An attempt that had so much time failed: whether there is another.
+    fn failed(&mut self, place: usize, had: Duration, error: ForwardError) -> Result<(), ForwardError> {
+        if error == ForwardError::Timeout && !self.time.is_zero() {
+            self.time = self.time.checked_sub(had).filter(|left| !left.is_zero()).ok_or(error)?;
+        }
+        self.retries = self.retries.checked_sub(1).ok_or(error)?;
+        if !self.upstream.budget.spend() {
+            return Err(error);
+        }
+        self.tried.push(place);
+        if self.tried.len() >= self.upstream.endpoints.len() {
+            self.tried.clear();
+        }
+        Ok(())
+    }
+}
+
+/// An attempt that brought no answer.
+pub struct Unanswered {
+    /// Why.
+    pub fault: Fault,
+    /// The request's body, if nothing of it was taken.
+    pub body: Option<RequestBody>,
+}
+
+/// What the client is told of a fault that nothing more can be tried about.
+const fn failure(fault: Fault) -> ForwardError {
+    match fault {
+        Fault::Unsent | Fault::Broken | Fault::Nonsense(_) => ForwardError::BadGateway,
+        Fault::RequestBody => ForwardError::BodyBroken,
+        Fault::Starved => ForwardError::BodyStalled,
+        Fault::TimedOut => ForwardError::Timeout,
+    }
+}
+
+/// Whether only the one stream of an HTTP/2 connection was reset (RFC 9113 §5.4.2).
+fn is_of_one_stream(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(h2::Error::is_reset)
 }
 
 /// RFC 9110 §9.2.2.
@@ -172,16 +261,6 @@ fn is_idempotent(method: &Method) -> bool {
     .contains(method)
 }
 
-/// The same request once more; it has no body.
-fn copy_of(request: &Request<RequestBody>) -> Box<Request<RequestBody>> {
-    let mut copy = Request::new(RequestBody::Empty);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy.extensions_mut().clone_from(request.extensions());
-    Box::new(copy)
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;

@@ -6,14 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, copy_bidirectional, sink};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::protocol::exchange::Exchange;
+use crate::protocol::stream::Stream;
 use crate::runtime::gateway::{Gateway, Phase};
+use crate::runtime::request_body::RequestBody;
 
 use super::expiry::{self, CLOSE_1008, Expiry, Frames};
 use super::record::Record;
@@ -22,59 +26,76 @@ use super::response_body::Lease;
 /// After one side has ended, the other may go on for this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Two connections that are about to become one.
+/// The upstream's side of a connection that is about to become one with the client's.
 pub struct Tunnel {
-    /// The client's.
-    pub client: OnUpgrade,
-    /// The upstream's.
-    pub upstream: OnUpgrade,
+    stream: Stream,
+    /// What came behind the 101.
+    ahead: Bytes,
     /// The upstream's place, held as long as the tunnel.
-    pub lease: Lease,
+    lease: Lease,
     /// When it ends for sure.
-    pub(super) ends: Option<Expiry>,
+    ends: Option<Expiry>,
 }
 
 impl Tunnel {
-    /// Copies in a task of its own, which writes the record when both sides have ended.
-    pub fn start(self, mut record: Box<Record>) {
-        let worker = record.client.worker.clone();
-        let open = worker.gateway.connected();
+    /// After the head of a 101.
+    #[must_use]
+    pub(super) fn new(exchange: Exchange<RequestBody>, lease: Lease, ends: Option<Expiry>) -> Self {
+        let (stream, ahead) = exchange.into_stream();
+        Self {
+            stream,
+            ahead,
+            lease,
+            ends,
+        }
+    }
+
+    /// Copies in a task of its own, once the client's stream is ready.
+    pub fn start(self, client: OnUpgrade, record: Box<Record>) {
+        let open = record.client.worker.gateway.connected();
         tokio::spawn(async move {
-            let Self {
-                client,
-                upstream,
-                lease,
-                ends,
-            } = self;
-            if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
-                let ended = Arc::new(Notify::new());
-                let mut client = Side::new(client, &ended);
-                let mut upstream = Side::new(upstream, &ended);
-                let (from_client, from_upstream) = (client.read.clone(), upstream.read.clone());
-                client.curtain = ends.is_some().then(Arc::default);
-                if converse(&mut client, &mut upstream, ends, &ended, &worker.gateway).await {
-                    record.expired();
-                    drop(upstream);
-                    say_goodbye(client).await;
-                }
-                record.tunnel_in = from_client.load(Ordering::Relaxed);
-                record.bytes_out = from_upstream.load(Ordering::Relaxed);
+            if let Ok(client) = client.await {
+                self.run(TokioIo::new(client), Bytes::new(), record).await;
             }
-            drop(lease);
-            drop(record);
             drop(open);
         });
+    }
+
+    /// Copies to and from the client, which has sent `ahead` already, until both sides have ended; then the record is written.
+    pub async fn run<S>(self, client: S, ahead: Bytes, mut record: Box<Record>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let worker = record.client.worker.clone();
+        let ended = Arc::new(Notify::new());
+        let mut client = Side::new(client, ahead, &ended);
+        let mut upstream = Side::new(self.stream, self.ahead, &ended);
+        let (from_client, from_upstream) = (client.read.clone(), upstream.read.clone());
+        client.curtain = self.ends.is_some().then(Arc::default);
+        if converse(&mut client, &mut upstream, self.ends, &ended, &worker.gateway).await {
+            record.expired();
+            drop(upstream);
+            say_goodbye(client).await;
+        }
+        record.tunnel_in = from_client.load(Ordering::Relaxed);
+        record.bytes_out = from_upstream.load(Ordering::Relaxed);
+        drop(self.lease);
+        drop(record);
     }
 }
 
 /// Copies both ways until either side ends, the process does, or its time is over: `true`.
-async fn converse(
-    client: &mut Side,
-    upstream: &mut Side,
+async fn converse<C, U>(
+    client: &mut Side<C>,
+    upstream: &mut Side<U>,
     mut ends: Option<Expiry>,
     ended: &Notify,
     gateway: &Gateway,
-) -> bool {
+) -> bool
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
     let curtain = client.curtain.clone();
     let mut copying = std::pin::pin!(copy_bidirectional(client, upstream));
     tokio::select! {
@@ -94,7 +115,7 @@ async fn converse(
 }
 
 /// Tells a WebSocket's client why, and waits until it has heard it: a connection that is closed over unread bytes is reset.
-async fn say_goodbye(mut client: Side) {
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut client: Side<S>) {
     let between = client
         .curtain
         .take()
@@ -140,8 +161,10 @@ async fn long_after(ended: &Notify) {
 }
 
 /// A side of the tunnel, and the bytes it brought.
-struct Side {
-    io: TokioIo<Upgraded>,
+struct Side<S> {
+    io: S,
+    /// What was read of it before.
+    ahead: Bytes,
     read: Arc<AtomicU64>,
     /// Told when it has no more to say.
     ended: Arc<Notify>,
@@ -149,10 +172,11 @@ struct Side {
     curtain: Option<Arc<Curtain>>,
 }
 
-impl Side {
-    fn new(io: Upgraded, ended: &Arc<Notify>) -> Self {
+impl<S> Side<S> {
+    fn new(io: S, ahead: Bytes, ended: &Arc<Notify>) -> Self {
         Self {
-            io: TokioIo::new(io),
+            io,
+            ahead,
             read: Arc::default(),
             ended: ended.clone(),
             curtain: None,
@@ -160,10 +184,16 @@ impl Side {
     }
 }
 
-impl AsyncRead for Side {
+impl<S: AsyncRead + Unpin> AsyncRead for Side<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        let polled = if self.ahead.is_empty() {
+            Pin::new(&mut self.io).poll_read(cx, buf)
+        } else {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+            Poll::Ready(Ok(()))
+        };
         let came = u64::try_from(buf.filled().len() - before).unwrap_or(u64::MAX);
         self.read.fetch_add(came, Ordering::Relaxed);
         if came == 0 && polled.is_ready() {
@@ -173,7 +203,7 @@ impl AsyncRead for Side {
     }
 }
 
-impl AsyncWrite for Side {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         let Some(curtain) = self.curtain.clone() else {
             return Pin::new(&mut self.io).poll_write(cx, buf);

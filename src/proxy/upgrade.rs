@@ -9,23 +9,31 @@ use hyper::upgrade::OnUpgrade;
 /// What RFC 6455 §1.3 puts behind a key before it is hashed.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// What becomes the client's end of a tunnel.
+pub enum ClientSide {
+    /// Its HTTP/1.1 connection.
+    Connection,
+    /// A stream of its HTTP/2 connection.
+    Stream(OnUpgrade),
+}
+
 /// An upgrade that is asked for.
 pub struct Upgrade {
     /// To what.
     pub protocol: HeaderValue,
     /// The client's side.
-    pub client: OnUpgrade,
+    pub client: ClientSide,
     /// What the upstream must answer to a key that is ours; a client that sent a key of its own checks the answer itself.
     accept: Option<String>,
 }
 
 impl Upgrade {
-    /// With the client's own key.
+    /// Of a connection, with the client's own key.
     #[must_use]
-    pub const fn new(protocol: HeaderValue, client: OnUpgrade) -> Self {
+    pub const fn new(protocol: HeaderValue) -> Self {
         Self {
             protocol,
-            client,
+            client: ClientSide::Connection,
             accept: None,
         }
     }
@@ -35,7 +43,7 @@ impl Upgrade {
     pub fn with_key(client: OnUpgrade, key: &[u8]) -> Self {
         Self {
             protocol: HeaderValue::from_static("websocket"),
-            client,
+            client: ClientSide::Stream(client),
             accept: Some(accept_of(key)),
         }
     }

@@ -16,10 +16,10 @@ use tokio::sync::Semaphore;
 use crate::config::model;
 use crate::observe::metrics::{ListenerMetrics, Refused};
 use crate::observe::output::LineBuffer;
+use crate::protocol::downstream::Limits;
 use crate::runtime::gateway::{Gateway, Phase};
 
 use super::arrival;
-use super::head_guard::Limits;
 
 /// Between closings of upstream connections that were idle for too long.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! The running gateway: the snapshot in force, and what belongs to the process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -18,6 +18,7 @@ use super::log::Log;
 use super::refresh::refresh;
 use super::shared_modes::SharedModes;
 use super::snapshot::Snapshot;
+use super::upstream::Resolver;
 use super::validator::{self, Validator};
 
 /// The running gateway.
@@ -37,6 +38,8 @@ pub struct Gateway {
     was_ready: AtomicBool,
     started_ns: u64,
     reload: ArcSwap<Reload>,
+    /// Made on the control runtime, where it works.
+    resolver: OnceLock<Resolver>,
     /// Modes from the store.
     pub shared_modes: SharedModes,
 }
@@ -88,6 +91,7 @@ impl Gateway {
             was_ready: AtomicBool::new(false),
             started_ns: clock.monotonic_ns(),
             reload: ArcSwap::default(),
+            resolver: OnceLock::new(),
             shared_modes: SharedModes::default(),
         })
     }
@@ -191,12 +195,31 @@ impl Gateway {
         self.reload.load_full()
     }
 
-    /// Starts keeping the keys of the first config fresh; on the control runtime.
+    /// Starts keeping fresh what the first config needs to know of others; on the control runtime.
     pub fn start_refreshing(&self) {
         self.refresh(&self.snapshot.load(), None);
     }
 
     fn refresh(&self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
+        self.refresh_keys(snapshot, previous);
+        self.keep_resolved(snapshot, previous);
+    }
+
+    /// The names of upstreams that `previous` did not have.
+    fn keep_resolved(&self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
+        let servers = &snapshot.config.server.nameservers;
+        let resolver = self.resolver.get_or_init(|| Resolver::new(servers));
+        for upstream in &snapshot.upstreams {
+            let running = previous.is_some_and(|old| old.upstreams.iter().any(|other| Arc::ptr_eq(other, upstream)));
+            for endpoint in upstream.endpoints.iter().filter(|_| !running) {
+                if let (Some(name), Some(addresses)) = (endpoint.url.name(), &endpoint.addresses) {
+                    tokio::spawn(resolver.clone().keep(name.to_owned(), Arc::downgrade(addresses)));
+                }
+            }
+        }
+    }
+
+    fn refresh_keys(&self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
         for old in previous.into_iter().flat_map(|previous| &previous.keys) {
             if !snapshot.keys.iter().any(|keys| Arc::ptr_eq(keys, old)) {
                 old.retire();
@@ -235,6 +258,12 @@ impl Gateway {
     pub async fn reached(&self, phase: Phase) {
         // The sender is ours: it cannot be gone.
         let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
+    }
+
+    /// Whether the process has come that far in its life.
+    #[must_use]
+    pub fn has_reached(&self, phase: Phase) -> bool {
+        *self.phase.borrow() >= phase
     }
 
     /// Whether requests may be sent here: serving, and every issuer's keys were tried, for `FIRST_FETCHES` at most.

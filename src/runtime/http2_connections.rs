@@ -1,7 +1,7 @@
 //! HTTP/2 connections of one worker to one endpoint: its requests share them, as few as the endpoint's bound of streams allows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2::SendRequest;
@@ -28,6 +28,8 @@ struct Shared {
     bound: Arc<AtomicUsize>,
     /// When the last stream ended.
     since: Mutex<Instant>,
+    /// It takes no further stream.
+    retired: AtomicBool,
 }
 
 /// A place for one stream, given back when this is dropped.
@@ -43,7 +45,7 @@ impl Http2Connections {
     #[must_use]
     pub fn take(&self) -> Option<Http2Stream> {
         let mut open = self.open.lock();
-        open.retain(|shared| !shared.sender.is_closed());
+        open.retain(|shared| !shared.is_over());
         let shared = open
             .iter()
             .min_by_key(|shared| shared.streams.load(Ordering::Relaxed))?;
@@ -59,6 +61,7 @@ impl Http2Connections {
             streams: AtomicUsize::new(0),
             bound,
             since: Mutex::new(Instant::now()),
+            retired: AtomicBool::new(false),
         });
         let stream = Http2Stream::on(&shared);
         self.open.lock().push(shared);
@@ -69,13 +72,22 @@ impl Http2Connections {
     pub fn sweep(&self, idle: Duration) {
         let in_use =
             |shared: &Shared| shared.streams.load(Ordering::Relaxed) > 0 || shared.since.lock().elapsed() < idle;
-        self.open
-            .lock()
-            .retain(|shared| !shared.sender.is_closed() && in_use(shared));
+        self.open.lock().retain(|shared| !shared.is_over() && in_use(shared));
+    }
+}
+
+impl Shared {
+    fn is_over(&self) -> bool {
+        self.retired.load(Ordering::Relaxed) || self.sender.is_closed()
     }
 }
 
 impl Http2Stream {
+    /// Its connection takes no further stream: the other side is about to close it, or has. Those under way may finish.
+    pub fn retire(&self) {
+        self.shared.retired.store(true, Ordering::Relaxed);
+    }
+
     fn on(shared: &Arc<Shared>) -> Self {
         shared.streams.fetch_add(1, Ordering::Relaxed);
         Self {

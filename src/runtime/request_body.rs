@@ -6,10 +6,59 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
+
+use crate::protocol::downstream::{Cut, RequestStream};
+
+/// The body of a client's request, as it comes.
+#[derive(Debug)]
+pub enum ClientBody {
+    /// No body.
+    Empty,
+    /// On an HTTP/1 connection.
+    Http1(RequestStream),
+    /// On a stream of an HTTP/2 connection.
+    Http2(Incoming),
+}
+
+impl ClientBody {
+    /// Of an HTTP/2 request.
+    #[must_use]
+    pub fn http2(body: Incoming) -> Self {
+        if body.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Http2(body)
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn length(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
 
 /// What is sent upstream.
 #[derive(Debug)]
@@ -23,7 +72,7 @@ pub enum RequestBody {
 /// A body that comes from the client.
 #[derive(Debug)]
 pub struct Flowing {
-    client: Incoming,
+    client: ClientBody,
     progress: Arc<Progress>,
     /// Bytes; zero: any number.
     max: u64,
@@ -65,14 +114,6 @@ impl std::fmt::Display for BodyFault {
 impl std::error::Error for BodyFault {}
 
 impl RequestBody {
-    /// Says how the body is framed where hyper must be told: without `Transfer-Encoding` it leaves a body of unknown length off a
-    /// GET or HEAD.
-    pub fn frame(&self, headers: &mut HeaderMap) {
-        if self.size_hint().exact().is_none() {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-    }
-
     /// Lets only these trailers pass: HTTP/2 would send any (hardening r01).
     pub fn limit_trailers(&mut self, declared: Vec<HeaderName>) {
         match self {
@@ -83,8 +124,8 @@ impl RequestBody {
 
     /// Wraps the client's body; `max` bytes, zero: any number.
     #[must_use]
-    pub fn of(client: Incoming, max: u64) -> (Self, Option<Arc<Progress>>) {
-        if client.is_end_stream() {
+    pub fn of(client: ClientBody, max: u64) -> (Self, Option<Arc<Progress>>) {
+        if let ClientBody::Empty = client {
             return (Self::Empty, None);
         }
         let progress = Arc::new(Progress::default());
@@ -162,14 +203,14 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Flowing(flowing) => flowing.client.is_end_stream(),
+            Self::Flowing(flowing) => flowing.client.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Flowing(flowing) => flowing.client.size_hint(),
+            Self::Flowing(flowing) => flowing.client.length(),
         }
     }
 }
@@ -191,7 +232,7 @@ impl Flowing {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         self.progress.starved.store(true, Ordering::Relaxed);
-        let frame = ready!(Pin::new(&mut self.client).poll_frame(cx));
+        let frame = ready!(self.client.poll(cx));
         self.progress.starved.store(false, Ordering::Relaxed);
         let frame = match frame {
             None => {
@@ -214,7 +255,7 @@ impl Flowing {
             return Poll::Ready(Some(Err(self.progress.fail(BodyFault::TooLarge))));
         }
         // hyper asks no further once a body of known length is whole.
-        if self.client.is_end_stream() {
+        if self.client.is_end() {
             self.progress.finish();
         }
         Poll::Ready(Some(Ok(frame)))
@@ -223,7 +264,7 @@ impl Flowing {
 
 impl Drop for Flowing {
     fn drop(&mut self) {
-        if self.client.is_end_stream() {
+        if self.client.is_end() {
             self.progress.finish();
         }
     }

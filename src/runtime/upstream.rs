@@ -2,20 +2,27 @@
 //!
 //! Each worker keeps its own idle connections, so that no request waits for another thread; the endpoints' state is shared.
 
+mod budget;
+mod resolve;
+mod standing;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 
 use crate::compile::UpstreamSpec;
 use crate::config::model::{Balance, Endpoint as Url};
 use crate::observe::metrics::UpstreamMetrics;
+use crate::protocol::upstream::Connection as Http1;
 
 use super::http2_connections::{Http2Connections, Http2Stream};
-use super::request_body::RequestBody;
+
+pub use budget::RetryBudget;
+pub use resolve::{Addresses, Resolver};
+pub use standing::{Change, Standing};
 
 /// Idle connections that one worker keeps to one endpoint.
 const MAX_IDLE: usize = 128;
@@ -28,7 +35,7 @@ const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub enum Connection {
     /// Its own.
-    Http1(SendRequest<RequestBody>),
+    Http1(Http1),
     /// A stream of one that requests share.
     Http2(Http2Stream),
 }
@@ -46,6 +53,8 @@ pub struct Upstream {
     max_in_flight: usize,
     in_flight: AtomicUsize,
     turn: AtomicUsize,
+    /// What may be spent on retries.
+    pub budget: RetryBudget,
 }
 
 /// One endpoint.
@@ -57,6 +66,10 @@ pub struct Endpoint {
     pub url: Url,
     /// The authority, for `Host`.
     pub authority: HeaderValue,
+    /// Whether it is believed to work.
+    pub standing: Standing,
+    /// What its name stands for; `None`: it has no name.
+    pub addresses: Option<Arc<Addresses>>,
     in_flight: AtomicUsize,
     /// By worker.
     idle: Vec<Mutex<Vec<Idle>>>,
@@ -65,7 +78,7 @@ pub struct Endpoint {
 }
 
 struct Idle {
-    connection: SendRequest<RequestBody>,
+    connection: Http1,
     since: Instant,
 }
 
@@ -81,11 +94,9 @@ impl Upstream {
     /// No connection yet.
     #[must_use]
     pub fn new(spec: UpstreamSpec, metrics: UpstreamMetrics, workers: usize) -> Self {
-        let endpoints = spec
-            .config
-            .urls
-            .iter()
-            .map(|url| Endpoint::new(url.clone(), workers, spec.config.http2))
+        let urls = spec.config.urls.iter().zip(&metrics.up);
+        let endpoints = urls
+            .map(|(url, up)| Endpoint::new(url.clone(), Standing::new(up.clone()), workers, spec.config.http2))
             .collect();
         Self {
             metrics,
@@ -93,6 +104,7 @@ impl Upstream {
             max_in_flight: spec.config.max_in_flight,
             in_flight: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
+            budget: RetryBudget::full(),
             spec,
         }
     }
@@ -110,32 +122,45 @@ impl Upstream {
         (self.max_in_flight == 0 || before < self.max_in_flight).then_some(entered)
     }
 
-    /// The place of the endpoint for one attempt: not `failed`, where there is another.
+    /// The place of the endpoint for the next attempt, none of those that were `tried`; `None`: all were. Endpoints that are
+    /// not believed to work are left out, unless no other is left: then it is better to ask one than to refuse.
     #[must_use]
-    pub fn pick(&self, failed: Option<usize>) -> Option<usize> {
-        let count = self.endpoints.len();
-        if count == 1 {
-            return Some(0);
+    pub fn pick(&self, tried: &[usize], now_ns: u64) -> Option<usize> {
+        if let [_] = self.endpoints.as_slice() {
+            return tried.is_empty().then_some(0);
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let first = turn.checked_rem(count)?;
-        let picked = match self.spec.config.balance {
-            Balance::RoundRobin => first,
+        let standing = |place: usize| self.endpoints.get(place).map(|endpoint| &endpoint.standing);
+        let is_untried = |place: &usize| !tried.contains(place);
+        let takes = |place: &usize| standing(*place).is_some_and(|standing| standing.takes_requests(now_ns));
+        let mut picked = self.pick_among(turn, |place| is_untried(place) && takes(place));
+        // At the end of a pause another request may have been faster.
+        if picked.is_some_and(|place| !standing(place).is_some_and(|standing| standing.admits(now_ns))) {
+            picked = self.pick_among(turn, |place| is_untried(place) && takes(place));
+        }
+        picked.or_else(|| self.pick_among(turn, is_untried))
+    }
+
+    fn pick_among(&self, turn: usize, fits: impl Fn(&usize) -> bool) -> Option<usize> {
+        let count = self.endpoints.len();
+        let from = |start: usize| {
+            (start..start + count)
+                .filter_map(|place| place.checked_rem(count))
+                .find(&fits)
+        };
+        let first = from(turn.checked_rem(count)?)?;
+        match self.spec.config.balance {
+            Balance::RoundRobin => Some(first),
             Balance::LeastRequests => {
                 // Power of two choices; the turn spreads the pairs evenly enough without a random number.
-                let step = 1 + (turn / count).checked_rem(count - 1)?;
-                let second = (turn + step).checked_rem(count)?;
-                if self.load(second) < self.load(first) {
+                let step = 1 + turn.checked_div(count)?.checked_rem(count - 1)?;
+                let second = from((first + step).checked_rem(count)?)?;
+                Some(if self.load(second) < self.load(first) {
                     second
                 } else {
                     first
-                }
+                })
             }
-        };
-        if failed == Some(picked) {
-            (picked + 1).checked_rem(count)
-        } else {
-            Some(picked)
         }
     }
 
@@ -152,25 +177,30 @@ impl Upstream {
                 connections.sweep(MAX_IDLE_TIME);
             }
             if let Some(idle) = endpoint.idle.get(worker) {
-                idle.lock()
-                    .retain(|idle| idle.since.elapsed() < MAX_IDLE_TIME && !idle.connection.is_closed());
+                idle.lock().retain_mut(|idle| {
+                    let young = idle.since.elapsed() < MAX_IDLE_TIME;
+                    young && endpoint.still_has(&idle.connection) && idle.connection.is_quiet()
+                });
             }
         }
     }
 }
 
 impl Endpoint {
-    fn new(url: Url, workers: usize, http2: bool) -> Self {
+    fn new(url: Url, standing: Standing, workers: usize, http2: bool) -> Self {
         let authority = authority_of(&url);
         Self {
+            standing,
+            addresses: url.name().map(|_| Arc::default()),
             name: Arc::from(name_of(&url)),
             authority: HeaderValue::try_from(authority).unwrap_or_else(|_| HeaderValue::from_static("upstream")),
             url,
             in_flight: AtomicUsize::new(0),
             idle: std::iter::repeat_with(Mutex::default).take(workers).collect(),
+            // One more for the control runtime's health checks: a connection lives on the thread that made it.
             http2: http2.then(|| {
                 std::iter::repeat_with(Http2Connections::default)
-                    .take(workers)
+                    .take(workers + 1)
                     .collect()
             }),
         }
@@ -189,8 +219,43 @@ impl Endpoint {
             return connections.take().map(Connection::Http2);
         }
         let mut idle = self.idle.get(worker)?.lock();
-        let place = idle.iter().rposition(|idle| idle.connection.is_ready())?;
-        Some(Connection::Http1(idle.remove(place).connection))
+        loop {
+            let mut connection = idle.pop()?.connection;
+            if self.still_has(&connection) && connection.is_quiet() {
+                return Some(Connection::Http1(connection));
+            }
+        }
+    }
+
+    /// Whether a connection goes to where the endpoint's name still points.
+    fn still_has(&self, connection: &Http1) -> bool {
+        match (&self.addresses, connection.address()) {
+            (Some(addresses), Some(address)) => addresses.has(address),
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// An exchange with it failed at `now_ns`, and not for the client's sake.
+    pub fn failed(&self, now_ns: u64) {
+        self.say(self.standing.failed(now_ns));
+    }
+
+    /// It answered.
+    pub fn succeeded(&self) {
+        self.say(self.standing.succeeded());
+    }
+
+    /// What health checks found of it, once that has changed.
+    pub fn checked(&self, healthy: bool) {
+        self.say(self.standing.checked(healthy));
+    }
+
+    fn say(&self, change: Change) {
+        match change {
+            Change::None => {}
+            Change::Down => tracing::warn!(endpoint = %self.name, "upstream endpoint down"),
+            Change::Up => tracing::info!(endpoint = %self.name, "upstream endpoint up"),
+        }
     }
 
     /// Keeps a connection whose request and response both ended cleanly (hardening r33).
@@ -200,9 +265,6 @@ impl Endpoint {
             // Only the stream ended.
             Connection::Http2(_) => return,
         };
-        if connection.is_closed() {
-            return;
-        }
         if let Some(idle) = self.idle.get(worker) {
             let mut idle = idle.lock();
             if idle.len() < MAX_IDLE {
@@ -307,22 +369,37 @@ mod tests {
             config: loaded.config.upstreams["u"].clone(),
             tls: None,
         };
-        Arc::new(Upstream::new(spec, Metrics::new("test").unwrap().upstream("u", &[]), 1))
+        Arc::new(Upstream::new(
+            spec,
+            Metrics::new("test")
+                .unwrap()
+                .upstream("u", &["http://a".to_owned(), "http://b".to_owned()]),
+            1,
+        ))
+    }
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn break_down(upstream: &Upstream, place: usize) {
+        for _ in 0..10 {
+            upstream.endpoints[place].standing.failed(0);
+        }
     }
 
     #[test]
     fn turns_go_round_all_endpoints() {
         let upstream = upstream("round_robin");
-        let picked: Vec<_> = (0..4).filter_map(|_| upstream.pick(None)).collect();
+        let picked: Vec<_> = (0..4).filter_map(|_| upstream.pick(&[], 0)).collect();
         assert_eq!(picked, [0, 1, 0, 1]);
     }
 
     #[test]
-    fn an_attempt_after_a_failure_goes_elsewhere() {
+    fn no_endpoint_is_tried_twice() {
         for balance in ["round_robin", "least_requests"] {
             let upstream = upstream(balance);
             for _ in 0..4 {
-                assert_eq!(upstream.pick(Some(0)), Some(1), "{balance}");
+                assert_eq!(upstream.pick(&[0], 0), Some(1), "{balance}");
+                assert_eq!(upstream.pick(&[1, 0], 0), None, "{balance}");
             }
         }
     }
@@ -333,8 +410,36 @@ mod tests {
         let mut request = upstream.enter().unwrap();
         request.goes_to(0);
         for _ in 0..4 {
-            assert_eq!(upstream.pick(None), Some(1));
+            assert_eq!(upstream.pick(&[], 0), Some(1));
         }
+    }
+
+    #[test]
+    fn an_endpoint_that_does_not_work_is_left_out_until_one_request_finds_that_it_does() {
+        for balance in ["round_robin", "least_requests"] {
+            let upstream = upstream(balance);
+            break_down(&upstream, 0);
+            for _ in 0..4 {
+                assert_eq!(upstream.pick(&[], 0), Some(1), "{balance}");
+            }
+            let picked: Vec<_> = (0..4).filter_map(|_| upstream.pick(&[], SECOND)).collect();
+            assert_eq!(
+                picked.iter().filter(|place| **place == 0).count(),
+                1,
+                "{balance}: {picked:?}"
+            );
+            upstream.endpoints[0].standing.succeeded();
+            assert!((0..4).any(|_| upstream.pick(&[], SECOND) == Some(0)), "{balance}");
+        }
+    }
+
+    #[test]
+    fn when_no_endpoint_works_one_is_asked_all_the_same() {
+        let upstream = upstream("least_requests");
+        break_down(&upstream, 0);
+        break_down(&upstream, 1);
+        assert!(upstream.pick(&[], 0).is_some());
+        assert_eq!(upstream.pick(&[0], 0), Some(1));
     }
 
     #[test]

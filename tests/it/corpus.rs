@@ -46,14 +46,14 @@ async fn agree(name: &str) {
         for (way, outcome) in [
             ("library", &by_library),
             ("explain", &by_explain.verdict),
-            ("wire", &by_wire.verdict),
+            ("protocol", &by_wire.verdict),
         ] {
             wrong.extend(
                 case.differences(outcome)
                     .map(|text| format!("{}, by {way}: {text}", case.name)),
             );
         }
-        for (way, said) in [("explain", &by_explain), ("wire", &by_wire)] {
+        for (way, said) in [("explain", &by_explain), ("protocol", &by_wire)] {
             let answer = case.unlike(said.answer.as_ref());
             let target = case
                 .target
@@ -63,7 +63,7 @@ async fn agree(name: &str) {
             let all = answer.into_iter().chain(target);
             wrong.extend(all.map(|text| format!("{}, by {way}: {text}", case.name)));
         }
-        for (way, head) in [("explain", &by_explain.head), ("wire", &by_wire.head)] {
+        for (way, head) in [("explain", &by_explain.head), ("protocol", &by_wire.head)] {
             wrong.extend(
                 case.missing_in(head)
                     .map(|text| format!("{}, by {way}: {text}", case.name)),

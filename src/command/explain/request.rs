@@ -1,19 +1,18 @@
 //! The request to explain: written as the head that would come over the wire, then guarded and read as one.
 //!
-//! Depends on the head guard, and of the policy on its denials and how it reads a host.
+//! Depends on the reading of heads, and of the policy on its denials and how it reads a host.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Uri};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri, header};
 
 use crate::config::model::Listener;
 use crate::policy::denial::Denial;
 use crate::policy::facts::host_name;
-use crate::proxy::handler::refused_by_guard;
-use crate::proxy::head_guard::{MAX_HEAD_BYTES, MAX_TARGET_BYTES, judge_head_within};
+use crate::protocol::{MAX_HEAD_BYTES, MAX_TARGET_BYTES, Spelling, read_head_within};
+use crate::proxy::handler::refused_head;
 
 /// Stands for a host that is not known: RFC 9112 §3.2 wants one. It is taken off once the head was guarded.
 const ANY_HOST: &str = "any";
@@ -37,8 +36,8 @@ pub(super) struct Request {
     pub(super) method: Method,
     pub(super) target: Uri,
     pub(super) headers: HeaderMap,
-    /// Names as they were written, one for each copy.
-    pub(super) spelled: HashMap<HeaderName, Vec<String>>,
+    /// How the names were written.
+    pub(super) spelling: Spelling,
     /// Its body is framed by chunks.
     pub(super) chunked: bool,
 }
@@ -121,11 +120,8 @@ impl Written {
 
     /// Guards the head as `listener` would, and reads it.
     pub(super) fn read(&self, listener: &Listener) -> Result<Request, Denial> {
-        let head = self.head();
         let max_head = listener.max_header_bytes.min(MAX_HEAD_BYTES);
-        let framing = judge_head_within(&head, max_head, max_head.min(MAX_TARGET_BYTES)).map_err(refused_by_guard)?;
-        let mut request = read(&head, framing.content_length.is_none())
-            .ok_or_else(|| Denial::malformed("a sound head that cannot be read"))?;
+        let mut request = read(self.head(), max_head)?;
         if !self.has_host() {
             request.headers.remove(header::HOST);
         }
@@ -133,29 +129,16 @@ impl Written {
     }
 }
 
-/// A head that was guarded: every line ends in CRLF, every name is a token, no value has a control character.
-fn read(head: &[u8], chunked: bool) -> Option<Request> {
-    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
-    let mut words = lines.next()?.split(|byte| *byte == b' ');
-    let method = Method::from_bytes(words.next()?).ok()?;
-    let target = Uri::try_from(words.next()?).ok()?;
-    let mut headers = HeaderMap::new();
-    let mut spelled: HashMap<HeaderName, Vec<String>> = HashMap::new();
-    for line in lines.take_while(|line| !line.is_empty()) {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (written, value) = line.split_at_checked(colon)?;
-        let name = HeaderName::from_bytes(written).ok()?;
-        let value = HeaderValue::from_bytes(value.strip_prefix(b":")?.trim_ascii()).ok()?;
-        let written = String::from_utf8(written.to_vec()).ok()?;
-        spelled.entry(name.clone()).or_default().push(written);
-        headers.append(name, value);
-    }
-    Some(Request {
-        method,
-        target,
-        headers,
-        spelled,
-        chunked,
+fn read(head: Vec<u8>, max_head: usize) -> Result<Request, Denial> {
+    let read = read_head_within(&Bytes::from(head), max_head, max_head.min(MAX_TARGET_BYTES));
+    let (request, spelling, framing) = read.map_err(refused_head)?;
+    let (parts, ()) = request.into_parts();
+    Ok(Request {
+        method: parts.method,
+        target: parts.uri,
+        headers: parts.headers,
+        spelling,
+        chunked: framing.content_length.is_none(),
     })
 }
 
@@ -163,6 +146,7 @@ fn read(head: &[u8], chunked: bool) -> Option<Request> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::protocol::Speller;
 
     fn head(url: &str, lines: &[&str]) -> String {
         let lines = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
@@ -200,10 +184,16 @@ mod tests {
     #[test]
     fn a_guarded_head_is_read_with_its_duplicates_and_spellings() {
         let head = b"GET /x HTTP/1.1\r\nX-A:  1 \r\nHost: h\r\nx-a:\r\nX-b: caf\xe9\r\n\r\n";
-        let request = read(head, false).unwrap();
+        let request = read(head.to_vec(), 1024).unwrap();
         let values: Vec<_> = request.headers.get_all("x-a").iter().collect();
         assert_eq!(values, ["1", ""]);
-        assert_eq!(request.spelled[&HeaderName::from_static("x-a")], ["X-A", "x-a"]);
+        let mut speller = Speller::new(Some(&request.spelling));
+        let names: Vec<_> = request
+            .headers
+            .iter()
+            .map(|(name, value)| speller.spell(name, value))
+            .collect();
+        assert_eq!(names, [&b"X-A"[..], b"x-a", b"Host", b"X-b"]);
         assert_eq!(request.headers.get("x-b").unwrap().as_bytes(), b"caf\xe9");
     }
 }

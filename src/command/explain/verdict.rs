@@ -25,6 +25,7 @@ use crate::policy::route::Route;
 use crate::policy::shadow::{self, Shadowed};
 use crate::policy::token::VerifiedToken;
 use crate::policy::verdict::{Effect, Permit};
+use crate::protocol::{Speller, host_name};
 use crate::runtime::upstream::{authority_of, name_of};
 
 use super::evidence::{Keys, Missing};
@@ -214,22 +215,24 @@ impl Gateway<'_> {
         policy
             .headers
             .to_upstream(&mut headers, &route.headers, permit.identity(), &hop);
-        if !route.headers.preserve_host || !headers.contains_key(header::HOST) {
-            headers.insert(header::HOST, HeaderValue::try_from(authority_of(endpoint)).ok()?);
-        }
+        let own_host = !route.headers.keeps_host(&headers);
+        let authority = HeaderValue::try_from(authority_of(endpoint)).ok()?;
         let secrecy = Secrecy::of(&policy.places, &request.headers);
         let shown = |(name, value): (&HeaderName, &HeaderValue)| secrecy.header(name, value, permit.identity());
         let mut lines = Vec::new();
-        for name in headers.keys() {
-            for (copy, value) in headers.get_all(name).iter().enumerate() {
-                lines.push((self.spelled(request, name, copy), shown((name, value))));
-            }
+        let preserve = self.config.server.header_case == HeaderCase::Preserve;
+        let spelling = preserve.then_some(&request.spelling);
+        let mut speller = Speller::new(spelling);
+        if own_host {
+            headers.remove(header::HOST);
+            lines.push((host_name(spelling).to_owned(), shown((&header::HOST, &authority))));
+        }
+        for (name, value) in &headers {
+            let name_written = String::from_utf8_lossy(speller.spell(name, value)).into_owned();
+            lines.push((name_written, shown((name, value))));
         }
         if request.chunked {
-            lines.push((
-                self.spelled(request, &header::TRANSFER_ENCODING, 0),
-                "chunked".to_owned(),
-            ));
+            lines.push((header::TRANSFER_ENCODING.to_string(), "chunked".to_owned()));
         }
         Some(Sent {
             name: upstream.name.to_string(),
@@ -238,15 +241,6 @@ impl Gateway<'_> {
             target: secrecy.target(&target),
             headers: lines,
         })
-    }
-
-    /// The name of a header on the wire: as the client wrote it, if it wrote it.
-    fn spelled(&self, request: &Request, name: &HeaderName, copy: usize) -> String {
-        let written = match self.config.server.header_case {
-            HeaderCase::Preserve => request.spelled.get(name).and_then(|written| written.get(copy)),
-            HeaderCase::Lower => None,
-        };
-        written.map_or_else(|| name.to_string(), Clone::clone)
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Server {
     pub takeover_socket: PathBuf,
     /// `false`: in every chain `jwt` becomes `internal`.
     pub use_jwt_auth: bool,
+    /// DNS servers that are asked for upstreams' names; none: the system's.
+    pub nameservers: Vec<SocketAddr>,
 }
 
 /// `server.header_case`.

@@ -1,5 +1,6 @@
 //! `[upstreams.NAME]`. Imports nothing of the crate.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,6 +41,20 @@ pub enum Endpoint {
     Http { host: String, port: u16 },
     Https { host: String, port: u16 },
     Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// The name that is to be resolved; `None`: it is an address, or a path.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Http { host, .. } | Self::Https { host, .. } => {
+                let is_address = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
+                (!is_address).then_some(host)
+            }
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 /// `upstreams.NAME.balance`.

@@ -33,6 +33,7 @@ pub(super) fn server(t: &mut Cursor<'_, '_>) -> Server {
             t.reader.folder.join(socket)
         },
         use_jwt_auth: t.key("use_jwt_auth", true, v::boolean),
+        nameservers: t.list("nameservers", Vec::new(), v::socket_address),
     }
 }
 

@@ -1,5 +1,5 @@
 //! An HTTP/2 request made what it would have been over HTTP/1.1, and the answer to it made HTTP/2's: the judge, the header rules
-//! and upstreams then know one form only. What HTTP/1.1's head guard refuses is refused here too.
+//! and upstreams then know one form only. What is refused over HTTP/1.1 is refused here too.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,9 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
 
-use crate::proxy::head_guard::{Fault, Limits, MAX_HEADERS, Refusal, is_target};
+use crate::protocol::downstream::Limits;
+use crate::protocol::refusal::{Fault, Refusal};
+use crate::protocol::{MAX_FIELDS, is_target};
 use crate::proxy::response_body::ResponseBody;
 use crate::proxy::upgrade::Upgrade;
 
@@ -99,7 +101,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// What the head guard asks of a head, and HTTP/2's framing does not (RFC 9113 §8.2, §8.3).
+/// What is asked of a head over HTTP/1.1, and HTTP/2's framing does not (RFC 9113 §8.2, §8.3).
 fn judge(method: &Method, target: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal> {
     if *method == Method::CONNECT {
         return Err(Refusal::Connect);
@@ -118,7 +120,7 @@ fn judge(method: &Method, target: &Uri, headers: &HeaderMap, limits: &Limits) ->
             return Err(Refusal::Malformed(Fault::FieldValue));
         }
     }
-    if bytes > limits.max_head_bytes || fields > MAX_HEADERS {
+    if bytes > limits.max_head_bytes || fields > MAX_FIELDS {
         return Err(Refusal::HeadTooLarge);
     }
     if !is_target(method.as_str().as_bytes(), path.as_bytes()) {
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_head_guard_refuses_is_refused_here_too() {
+    fn what_is_refused_over_http_1_is_refused_here_too() {
         let malformed = |fault| Err(Refusal::Malformed(fault));
         let long = "x".repeat(600);
         assert_eq!(judged("https://a/x?y", &[("accept", "*/*")]), Ok(()));
@@ -185,7 +187,7 @@ mod tests {
             judged("https://a/", &[("x-a", &long), ("x-b", &long)]),
             Err(Refusal::HeadTooLarge)
         );
-        let many: Vec<_> = (0..=MAX_HEADERS).map(|_| ("x", "")).collect();
+        let many: Vec<_> = (0..=MAX_FIELDS).map(|_| ("x", "")).collect();
         assert_eq!(judged("https://a/", &many), Err(Refusal::HeadTooLarge));
         let connect = judge(&Method::CONNECT, &"a:443".parse().unwrap(), &HeaderMap::new(), &LIMITS);
         assert_eq!(connect, Err(Refusal::Connect));

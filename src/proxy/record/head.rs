@@ -1,15 +1,15 @@
 //! What a request's head tells its record.
 
+use crate::runtime::request_body::ClientBody;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Request, header};
-use hyper::body::Incoming;
 
 use crate::policy::address::{X_FORWARDED_FOR, X_REAL_IP};
 use crate::policy::request_id;
 use crate::runtime::snapshot::Snapshot;
 
 /// A client's own id is kept when it is one and sound; else it is a UUIDv7 (RFC 9562), which sorts by time.
-pub(super) fn id_of(snapshot: &Snapshot, request: &Request<Incoming>) -> HeaderValue {
+pub(super) fn id_of(snapshot: &Snapshot, request: &Request<ClientBody>) -> HeaderValue {
     if let Some(id) = request_id::of_client(snapshot.policy.headers.request_id.as_ref(), request.headers()) {
         return id.clone();
     }

@@ -3,10 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use http::StatusCode;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::{Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -15,6 +12,7 @@ use super::*;
 use crate::compile::UpstreamSpec;
 use crate::config::{Environment, load_text};
 use crate::observe::metrics::Metrics;
+use crate::runtime::upstream::Upstream;
 
 fn upstream(urls: &[String]) -> Arc<Upstream> {
     let text = format!(
@@ -28,29 +26,29 @@ fn upstream(urls: &[String]) -> Arc<Upstream> {
         config: loaded.config.upstreams["u"].clone(),
         tls: None,
     };
-    Arc::new(Upstream::new(spec, Metrics::new("test").unwrap().upstream("u", &[]), 1))
+    Arc::new(Upstream::new(
+        spec,
+        Metrics::new("test").unwrap().upstream("u", urls),
+        1,
+    ))
 }
 
-fn sending<'p>(place: &'p mut InFlight, own_host: bool) -> Sending<'p> {
-    Sending {
-        place,
+async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, Reply), ForwardError> {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.uri = path.parse().unwrap();
+    let mut place = upstream.enter().unwrap();
+    let sending = Sending {
+        place: &mut place,
         worker: 0,
-        preserve_case: false,
-        own_host,
+        parts: &parts,
+        spelling: None,
+        own_host: true,
         response_timeout: Duration::ZERO,
         progress: None,
-    }
-}
-
-async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(Response<Incoming>, Connection), ForwardError> {
-    let mut place = upstream.enter().unwrap();
-    sending(&mut place, true).send(Box::new(get(path))).await
-}
-
-fn get(path: &str) -> Request<RequestBody> {
-    let mut request = Request::new(RequestBody::Empty);
-    *request.uri_mut() = path.parse().unwrap();
-    request
+        now_ns: 0,
+        clock: Clock::start(),
+    };
+    sending.send(RequestBody::Empty).await
 }
 
 /// Answers every request with 204 and tells its head, but hangs up on `/poison`.
@@ -81,10 +79,10 @@ async fn host_names_the_endpoint_that_is_tried_next() {
     let (heads, mut told) = mpsc::unbounded_channel();
     tokio::spawn(serve(socket, heads));
     let upstream = upstream(&[format!("http://{closed}"), format!("http://{open}")]);
-    let (response, _) = send(&upstream, "/").await.unwrap();
-    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    let (head, _) = send(&upstream, "/").await.unwrap();
+    assert_eq!(head.response.status(), StatusCode::NO_CONTENT);
     let head = told.recv().await.unwrap();
-    assert!(head.contains(&format!("host: {open}\r\n")), "{head}");
+    assert!(head.contains(&format!("\r\nhost: {open}\r\n")), "{head}");
 }
 
 #[tokio::test]
@@ -98,53 +96,14 @@ async fn a_request_that_kills_its_reader_is_sent_on_one_kept_connection_only() {
     for _ in 0..8 {
         answered.push(send(&upstream, "/").await.unwrap());
     }
-    for (response, mut connection) in answered {
-        drop(response);
-        let Connection::Http1(sender) = &mut connection else {
-            panic!("nobody asked for HTTP/2");
-        };
-        sender.ready().await.unwrap();
-        upstream.endpoints[0].keep(0, connection);
+    for (_, exchange) in answered {
+        upstream.endpoints[0].keep(0, exchange.into_connection().unwrap());
     }
     let failed = send(&upstream, "/poison").await;
-    assert_eq!(failed.unwrap_err(), ForwardError::BadGateway);
+    assert_eq!(failed.err(), Some(ForwardError::BadGateway));
     let mut poisoned = 0;
     while let Ok(head) = told.try_recv() {
         poisoned += usize::from(head.contains("/poison"));
     }
     assert_eq!(poisoned, 3, "one kept connection, then two fresh ones");
-}
-
-#[tokio::test]
-async fn a_get_keeps_its_chunked_body() {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = upstream(&[format!("http://{}", socket.local_addr().unwrap())]);
-    let (mut client, server) = tokio::io::duplex(4096);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let upstream = upstream.clone();
-        async move {
-            let (body, progress) = RequestBody::of(request.into_body(), 0);
-            let mut request = get("/");
-            body.frame(request.headers_mut());
-            let mut place = upstream.enter().unwrap();
-            let mut sending = sending(&mut place, true);
-            sending.progress = progress.as_deref();
-            let sent = sending.send(Box::new(request.map(|_| body))).await;
-            sent.map(|(answer, _)| answer.map(|_| String::new()))
-                .map_err(|_| std::fmt::Error)
-        }
-    });
-    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
-    let request = b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
-    client.write_all(request).await.unwrap();
-    let (mut stream, _) = socket.accept().await.unwrap();
-    let mut got = String::new();
-    while !got.ends_with("\r\n0\r\n\r\n") && !got.ends_with("close\r\n\r\n") {
-        let mut some = [0; 1024];
-        let length = stream.read(&mut some).await.unwrap();
-        assert!(length > 0, "it ended with: {got}");
-        got.push_str(&String::from_utf8_lossy(&some[..length]));
-        assert!(got.contains("chunked"), "no body comes: {got}");
-    }
-    assert!(got.contains("\r\n4\r\nbody\r\n"), "{got}");
 }

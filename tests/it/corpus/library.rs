@@ -17,8 +17,8 @@ use gateway::policy::limit::DryMeter;
 use gateway::policy::preflight::preflight;
 use gateway::policy::token::TokenFault;
 use gateway::policy::verdict::Effect;
-use gateway::proxy::handler::refused_by_guard;
-use gateway::proxy::head_guard::judge_head_within;
+use gateway::protocol::judge_head_within;
+use gateway::proxy::handler::refused_head;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::Verdict;
@@ -37,7 +37,7 @@ pub fn judge(config: &str, corpus: &Corpus, case: &Case) -> Verdict {
 
 fn judged(compiled: &Compiled, corpus: &Corpus, case: &Case) -> Result<Verdict, Denial> {
     let head = case.head("gateway.test");
-    judge_head_within(&head, MAX_HEAD, MAX_HEAD).map_err(refused_by_guard)?;
+    judge_head_within(&head, MAX_HEAD, MAX_HEAD).map_err(refused_head)?;
     let (method, target, headers) = read(&head);
     let policy = &compiled.policy;
     let origin: Origin = policy.listeners[0].0.origin(case.peer(), &headers);

@@ -1,19 +1,21 @@
-//! The judging of one request head, line by line as it comes. Pure: bytes in, framing or refusal out.
+//! The judging of one request head, line by line as it comes, and the request that a sound one makes. Pure.
 //!
-//! A head that passes here, hyper's parser takes too, and both agree where the message ends: that is what the guard rests
-//! on. Rules: RFC 9112 §2-§6 and RFC 9110 §5, taken strictly wherever implementations differ.
+//! Rules: RFC 9112 §2-§6 and RFC 9110 §5, taken strictly wherever implementations differ.
 //!
-//! May depend on: the parent module's bounds, request lines, byte classes.
+//! May depend on: the parent module's bounds, request lines, fields, byte classes.
 
+use bytes::Bytes;
+use http::{Method, Request, Uri, Version};
 use memchr::memchr;
 
-use super::MAX_HEADERS;
+use super::MAX_FIELDS;
 use super::body::Body;
+use super::fields::{Fields, Spelling};
 use super::octets::{is_field_value, is_token_byte};
 use super::refusal::{Fault, Refusal};
 use super::request_line::{REQUEST_LINE_ROOM, RequestLine};
 
-/// Longest Content-Length that hyper takes: it keeps the two largest numbers for itself.
+/// Longest Content-Length: common servers keep the largest numbers for themselves.
 const MAX_CONTENT_LENGTH: u64 = u64::MAX - 2;
 
 /// Longest name that the `http` crate takes.
@@ -26,12 +28,29 @@ pub fn judge_head(head: &[u8]) -> Result<Framing, Refusal> {
 
 /// As [`judge_head`], of a head that may have `max_head` bytes, and a target that may have `max_target`.
 pub fn judge_head_within(head: &[u8], max_head: usize, max_target: usize) -> Result<Framing, Refusal> {
+    judged(head, max_head, max_target).map(|(_, framing)| framing)
+}
+
+/// As [`judge_head_within`], and reads it: the request without its body, how its names were written, and how it is framed.
+pub fn read_head_within(
+    head: &Bytes,
+    max_head: usize,
+    max_target: usize,
+) -> Result<(Request<()>, Spelling, Framing), Refusal> {
+    let unreadable = Refusal::Malformed(Fault::Incomplete);
+    let (judge, framing) = judged(head, max_head, max_target)?;
+    let read = judge.request(head, true).ok_or(unreadable)?;
+    Ok((read.request, read.spelling.ok_or(unreadable)?, framing))
+}
+
+fn judged(head: &[u8], max_head: usize, max_target: usize) -> Result<(HeadJudge, Framing), Refusal> {
     let room = Room {
         head: max_head,
         target: max_target,
     };
-    match HeadJudge::default().read(head, room)? {
-        Some((end, framing)) if end == head.len() => Ok(framing),
+    let mut judge = HeadJudge::default();
+    match judge.read(head, room)? {
+        Some((end, framing)) if end == head.len() => Ok((judge, framing)),
         Some(_) | None => Err(Refusal::Malformed(Fault::Incomplete)),
     }
 }
@@ -46,6 +65,7 @@ pub struct Framing {
 }
 
 impl Framing {
+    /// The body to come.
     pub(super) fn body(self, max_trailer_bytes: usize) -> Body {
         self.content_length
             .map_or_else(|| Body::chunked(max_trailer_bytes), Body::Length)
@@ -63,21 +83,61 @@ pub(super) struct Room {
 ///
 /// INVARIANT: the outcome does not depend on where the pieces were cut. A line is judged when its LF is there, and sizes
 /// are compared with where a line ends, or would at the earliest.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct HeadJudge {
     /// Up to here no LF is left to find.
     searched: usize,
     line_start: usize,
     part: Part,
+    method_start: usize,
+    method_len: usize,
+    target_len: usize,
     http11: bool,
-    fields: usize,
+    fields: Fields,
     host: bool,
     content_length: Option<u64>,
     chunked: bool,
     upgrade: bool,
+    persistence: Persistence,
+    expects_continue: bool,
+    takes_trailers: bool,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+/// A sound head, as what follows on the connection needs to know it.
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub(super) request: Request<()>,
+    pub(super) spelling: Option<Spelling>,
+    /// The client will send more requests on this connection, for all that it says.
+    pub(super) keep_alive: bool,
+    /// It waits for a 100 before it sends its body (RFC 9110 §10.1.1).
+    pub(super) expects_continue: bool,
+    /// It takes trailers (RFC 9110 §10.1.4).
+    pub(super) takes_trailers: bool,
+}
+
+/// What `Connection` says of the connection (RFC 9112 §9.3).
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Persistence {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+}
+
+impl Persistence {
+    pub(super) fn read(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// Whether the connection goes on behind this message.
+    pub(super) const fn holds(self, http11: bool) -> bool {
+        !self.close && (http11 || self.keep_alive)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Part {
     #[default]
     Start,
@@ -98,7 +158,7 @@ impl HeadJudge {
             let line = bytes.get(self.line_start..self.searched + found).unwrap_or_default();
             self.searched += found + 1;
             self.fits(self.searched, room)?;
-            self.line_start = self.searched;
+            let start = std::mem::replace(&mut self.line_start, self.searched);
             let Some((b'\r', line)) = line.split_last() else {
                 return Err(Refusal::Malformed(Fault::BareLf));
             };
@@ -106,10 +166,12 @@ impl HeadJudge {
                 (Part::Start, true) => self.part = Part::AfterBlankLine,
                 (Part::AfterBlankLine, true) => return Err(Refusal::Malformed(Fault::BlankLines)),
                 (Part::Start | Part::AfterBlankLine, false) => {
-                    self.http11 = RequestLine::read(line)?.http11;
+                    let RequestLine { method, target, http11 } = RequestLine::read(line)?;
+                    (self.method_start, self.method_len, self.target_len) = (start, method.len(), target.len());
+                    self.http11 = http11;
                     self.part = Part::Fields;
                 }
-                (Part::Fields, false) => self.field(line)?,
+                (Part::Fields, false) => self.field(bytes, start, line)?,
                 (Part::Fields, true) => {
                     return self.framing().map(|framing| Some((self.searched, framing)));
                 }
@@ -133,9 +195,8 @@ impl HeadJudge {
         Ok(())
     }
 
-    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        self.fields += 1;
-        if self.fields > MAX_HEADERS {
+    fn field(&mut self, head: &[u8], start: usize, line: &[u8]) -> Result<(), Refusal> {
+        if self.fields.len() >= MAX_FIELDS {
             return Err(Refusal::HeadTooLarge);
         }
         let name_len = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
@@ -154,11 +215,24 @@ impl HeadJudge {
         if !is_field_value(value) {
             return Err(Refusal::malformed(value, Fault::FieldValue));
         }
+        self.fields.push(head, start, name_len, start + line.len());
         // The length first: most names are told apart by it.
         match name.len() {
+            2 if name.eq_ignore_ascii_case(b"te") => {
+                self.takes_trailers |= lists_trailers(value);
+                Ok(())
+            }
             4 if name.eq_ignore_ascii_case(b"host") => self.host(),
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects_continue |= trim(value).eq_ignore_ascii_case(b"100-continue");
+                Ok(())
+            }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.upgrade = true;
+                Ok(())
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.persistence.read(value);
                 Ok(())
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
@@ -202,6 +276,28 @@ impl HeadJudge {
         Ok(())
     }
 
+    /// The request that a complete head makes. `None`: what passed here the `http` crate does not take.
+    pub(super) fn request(self, head: &Bytes, keep_spelling: bool) -> Option<RequestHead> {
+        let method = self.method_start..self.method_start + self.method_len;
+        let target = method.end + 1..method.end + 1 + self.target_len;
+        let mut request = Request::new(());
+        *request.method_mut() = Method::from_bytes(head.get(method)?).ok()?;
+        *request.uri_mut() = Uri::from_maybe_shared(head.slice(target)).ok()?;
+        *request.version_mut() = if self.http11 {
+            Version::HTTP_11
+        } else {
+            Version::HTTP_10
+        };
+        *request.headers_mut() = self.fields.map(head)?;
+        Some(RequestHead {
+            request,
+            spelling: keep_spelling.then(|| self.fields.spelling(head.clone())),
+            keep_alive: self.persistence.holds(self.http11),
+            expects_continue: self.expects_continue && self.http11,
+            takes_trailers: self.takes_trailers,
+        })
+    }
+
     fn framing(&self) -> Result<Framing, Refusal> {
         if self.http11 && !self.host {
             return Err(Refusal::Malformed(Fault::HostMissing));
@@ -217,8 +313,13 @@ impl HeadJudge {
     }
 }
 
+fn lists_trailers(value: &[u8]) -> bool {
+    let mut codings = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
 /// `1*DIGIT` that fits: no sign, no list (RFC 9110 §8.6).
-fn decimal(digits: &[u8]) -> Option<u64> {
+pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
@@ -228,7 +329,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-fn trim(value: &[u8]) -> &[u8] {
+pub(super) fn trim(value: &[u8]) -> &[u8] {
     let is_space = |&byte: &u8| byte == b' ' || byte == b'\t';
     let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
     let end = value

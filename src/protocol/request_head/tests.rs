@@ -370,7 +370,7 @@ fn refuses_what_is_not_one_whole_head() {
 
 #[test]
 fn r38_counts_header_fields() {
-    assert_eq!(with(&"X: a\r\n".repeat(MAX_HEADERS - 1)), body_of(0));
+    assert_eq!(with(&"X: a\r\n".repeat(MAX_FIELDS - 1)), body_of(0));
     assert_eq!(
         judge_head(format!("GET / HTTP/1.0\r\n{}\r\n", "X: a\r\n".repeat(101)).as_bytes()),
         Err(Refusal::HeadTooLarge)

@@ -1,10 +1,30 @@
 //! Where bodies end, and which cannot be framed.
 
-#![allow(clippy::indexing_slicing)]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use super::*;
 
 const ROOM: usize = 64;
+
+/// How many bytes belong to a body, framing and data together, and what then.
+#[derive(Debug, PartialEq, Eq)]
+struct Taken {
+    count: usize,
+    then: Then,
+}
+
+impl Body {
+    fn take(&mut self, bytes: &[u8]) -> Taken {
+        let mut count = 0;
+        loop {
+            let Step { framing, data, then } = self.step(&bytes[count..]);
+            count += framing + data;
+            if data == 0 || then != Then::More {
+                return Taken { count, then };
+            }
+        }
+    }
+}
 
 /// How far a chunked body goes; the same whole, in two pieces, or byte by byte.
 fn chunked(bytes: &[u8]) -> Taken {
@@ -164,4 +184,36 @@ fn r32_holds_trailers_to_the_rules_of_a_head() {
         "a\r\n\r\n",
         "trailers too large",
     );
+}
+
+/// What a body brings, cut into pieces of so many bytes.
+fn read(mut body: Body, bytes: &[u8], piece: usize) -> (Vec<u8>, Option<HeaderMap>) {
+    let (mut data, mut trailers, mut held) = (Vec::new(), None, BytesMut::new());
+    let mut pieces = bytes.chunks(piece);
+    loop {
+        match body.next(&mut held) {
+            Next::Data(some) => data.extend_from_slice(&some),
+            Next::Trailers(map) => trailers = Some(map),
+            Next::End => return (data, trailers),
+            Next::Starved => held.extend_from_slice(pieces.next().unwrap_or_default()),
+            Next::Broken(fault) => panic!("{fault}"),
+        }
+    }
+}
+
+#[test]
+fn data_and_trailers_come_without_their_framing() {
+    let text = b"5\r\nhello\r\n1;x\r\n \r\n5\r\nworld\r\n0\r\nX-Sum: 7\r\nX-End: \r\n\r\n";
+    for piece in 1..=text.len() {
+        let (data, trailers) = read(Body::chunked(ROOM), text, piece);
+        assert_eq!(data, b"hello world");
+        let trailers = trailers.unwrap();
+        assert_eq!(trailers["x-sum"], "7");
+        assert_eq!(trailers["x-end"], "");
+        assert_eq!(trailers.len(), 2);
+    }
+    let (data, trailers) = read(Body::Length(5), b"helloGET", 3);
+    assert_eq!((data.as_slice(), trailers), (&b"hello"[..], None));
+    let (data, trailers) = read(Body::chunked(ROOM), b"1\r\na\r\n0\r\n\r\n", 4);
+    assert_eq!((data.as_slice(), trailers), (&b"a"[..], None));
 }

@@ -1,4 +1,4 @@
-//! The one timer of a connection: for a head, for the idle time between requests, for the lingering close.
+//! The one timer of a connection: for a head, for the idle time between requests, for the lingering close; for an answer.
 //!
 //! May depend on: tokio's time.
 
@@ -10,17 +10,19 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The one timer of a connection. What is due changes with every request, but the timer wheel is touched only when the
 /// sleep fires too early, or has to fire earlier than set.
+#[derive(Debug)]
 pub(super) struct Clock {
     pub(super) due: Due,
     pub(super) sleep: Option<Pin<Box<Sleep>>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Due {
     Never,
     Idle(Instant),
     Head(Instant),
     Linger(Instant),
+    Answer(Instant),
 }
 
 impl Clock {
@@ -49,6 +51,7 @@ impl Clock {
             Due::Idle(due) => Due::Idle(due.min(soon)),
             Due::Head(due) => Due::Head(due.min(soon)),
             Due::Linger(due) => Due::Linger(due.min(soon)),
+            Due::Answer(due) => Due::Answer(due.min(soon)),
         };
     }
 
@@ -59,7 +62,7 @@ impl Clock {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Due::Idle(due) | Due::Head(due) | Due::Linger(due)) = self.due else {
+        let (Due::Idle(due) | Due::Head(due) | Due::Linger(due) | Due::Answer(due)) = self.due else {
             return Poll::Pending;
         };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));

@@ -1,4 +1,4 @@
-//! Why a head is refused: a closed set, the same for the handler, its answer and the log.
+//! Why a request's head is refused: a closed set, the same for the handler, its answer and the log.
 //!
 //! May depend on: nothing.
 
@@ -68,8 +68,6 @@ pub enum Fault {
     ContentLengthWithTransferEncoding,
     /// Not one whole head. Only of [`super::judge_head`].
     Incomplete,
-    /// A request that no head was seen of.
-    Unmarked,
 }
 
 impl Fault {
@@ -94,7 +92,6 @@ impl Fault {
             Self::TransferEncodingOnHttp10 => "Transfer-Encoding on HTTP/1.0",
             Self::ContentLengthWithTransferEncoding => "Content-Length with Transfer-Encoding",
             Self::Incomplete => "incomplete head",
-            Self::Unmarked => "request without a head",
         }
     }
 }

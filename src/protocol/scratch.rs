@@ -1,0 +1,88 @@
+//! Room that a thread's connections share while one of them reads or writes: an idle connection has none of its own.
+//!
+//! What is read goes through the thread's buffer into an allocation of its very length, for a head of 900 bytes is not worth a
+//! buffer of eight thousand; only a body that fills the buffer is read into memory of its own.
+//!
+//! May depend on: streams.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+
+use super::stream::Stream;
+
+/// Bytes of one read: nearly every head with its body.
+const ROOM: usize = 16 * 1024;
+
+/// Bytes of one read of a large body.
+const BULK: usize = 64 * 1024;
+
+/// A text that grew beyond this is not kept for the next one.
+const KEPT_TEXT: usize = 32 * 1024;
+
+thread_local! {
+    static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How the next bytes of a connection are read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// They are few, or nothing is known.
+    #[default]
+    Few,
+    /// The last read was as large as it could be: so may be the next.
+    Bulk,
+}
+
+/// Appends what comes next to `held`; zero bytes: there is no more.
+pub(super) fn poll_fill(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    held: &mut BytesMut,
+    flow: &mut Flow,
+) -> Poll<io::Result<usize>> {
+    let read = match flow {
+        Flow::Few => ready!(poll_few(stream, cx, held))?,
+        Flow::Bulk => {
+            held.reserve(BULK);
+            // Stateless: what is read is in `held`.
+            ready!(pin!(stream.read_buf(held)).poll(cx))?
+        }
+    };
+    *flow = if read >= ROOM { Flow::Bulk } else { Flow::Few };
+    Poll::Ready(Ok(read))
+}
+
+fn poll_few(stream: &mut Stream, cx: &mut Context<'_>, held: &mut BytesMut) -> Poll<io::Result<usize>> {
+    INPUT.with_borrow_mut(|room| {
+        room.resize(ROOM, 0);
+        let mut room = ReadBuf::new(room);
+        ready!(Pin::new(stream).poll_read(cx, &mut room))?;
+        if held.is_empty() {
+            // INVARIANT: nobody else holds what `held` was made of before.
+            *held = BytesMut::from(room.filled());
+        } else {
+            held.extend_from_slice(room.filled());
+        }
+        Poll::Ready(Ok(room.filled().len()))
+    })
+}
+
+/// An empty text to write a message's head into.
+pub(super) fn take_text() -> Vec<u8> {
+    TEXT.take()
+}
+
+/// Gives its memory back for the next.
+pub(super) fn give_back(mut text: Vec<u8>) {
+    if text.capacity() <= KEPT_TEXT {
+        text.clear();
+        TEXT.set(text);
+    }
+}
