@@ -85,14 +85,19 @@ fn tiles(page: &mut String, status: &Value) {
         ("requests", text(&traffic["requests"])),
         ("in flight", text(&status["requests_in_flight"])),
         ("connections", text(&status["connections"])),
-        ("median", duration(&traffic["duration_seconds"]["p50"])),
-        ("p99", duration(&traffic["duration_seconds"]["p99"])),
-        ("own share, median", duration(&traffic["overhead_seconds"]["p50"])),
-        ("own share, p99", duration(&traffic["overhead_seconds"]["p99"])),
+        ("median", duration(at(traffic, "/duration_seconds/p50"))),
+        ("p99", duration(at(traffic, "/duration_seconds/p99"))),
+        ("own share, median", duration(at(traffic, "/overhead_seconds/p50"))),
+        ("own share, p99", duration(at(traffic, "/overhead_seconds/p99"))),
     ] {
         put(page, format_args!("<div><b>{value}</b><span>{name}</span></div>\n"));
     }
     page.push_str("</section>\n");
+}
+
+/// What stands at a JSON pointer (RFC 6901); null: nothing does.
+fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn traffic(page: &mut String, traffic: &Value) {
@@ -189,7 +194,7 @@ fn canary(canary: &Value) -> String {
     }
     let mut said = format!("<code>{}</code>", text(&canary["mode"]));
     for arm in ["stable", "canary"] {
-        let counts = &canary["arms"][arm];
+        let counts = at(canary, &format!("/arms/{arm}"));
         if !counts.is_null() {
             put(
                 &mut said,

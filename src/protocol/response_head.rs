@@ -122,7 +122,9 @@ impl ResponseJudge {
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if !trim(value).eq_ignore_ascii_case(b"chunked") || std::mem::replace(&mut self.chunked, true) {
+                let chunked = trim(value).eq_ignore_ascii_case(b"chunked");
+                let again = std::mem::replace(&mut self.chunked, true);
+                if again || !chunked {
                     return Err("Transfer-Encoding is not a single chunked");
                 }
             }

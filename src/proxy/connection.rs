@@ -148,8 +148,8 @@ enum Answered {
     Whole,
     /// Nothing.
     Last,
-    /// A tunnel.
-    Tunnel(ResponseBody),
+    /// A tunnel. Boxed: it is rare, and all the others would pay for its size.
+    Tunnel(Box<ResponseBody>),
 }
 
 /// Writes an answer; `None`: it was cut off, the client's doing or the upstream's, and the connection is to be dropped.
@@ -160,13 +160,10 @@ async fn answer(connection: &Mutex<Downstream>, response: Response<ResponseBody>
         .answer(&head, body.spelling(), body.size_hint().exact(), last);
     drop(head);
     let mut writing = Writing { body, ended: false };
-    let out = std::future::poll_fn(|cx| writing.poll(connection, cx)).await;
+    std::future::poll_fn(|cx| writing.poll(connection, cx)).await?;
     let Writing { body, .. } = writing;
-    if out.is_none() {
-        return None;
-    }
     if body.is_tunnel() {
-        return Some(Answered::Tunnel(body));
+        return Some(Answered::Tunnel(Box::new(body)));
     }
     // The exchange is over: it is recorded, and its upstream's connection kept, before the next one is read.
     drop(body);

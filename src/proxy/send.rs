@@ -242,12 +242,6 @@ const fn failure(fault: Fault) -> ForwardError {
     }
 }
 
-/// Whether only the one stream of an HTTP/2 connection was reset (RFC 9113 §5.4.2).
-fn is_of_one_stream(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(h2::Error::is_reset)
-}
-
 /// RFC 9110 §9.2.2.
 fn is_idempotent(method: &Method) -> bool {
     [

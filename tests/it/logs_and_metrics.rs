@@ -14,7 +14,7 @@ hash = "HASH"
 user = "svc_ci"
 tenant = "acme"
 [internal]
-keys = ["canary-internal-secret"]
+keys = ["tattle-internal-secret"]
 [limits.per-user]
 rate = "1000/min"
 by = "user"
@@ -45,7 +45,7 @@ auth = "none"
 
 async fn house(echo: &Upstream, issuer: &Issuer) -> Setup {
     let nobody = Upstream::nobody().await;
-    let text = HOUSE.replace("HASH", &sha256("hok_canary-key"));
+    let text = HOUSE.replace("HASH", &sha256("hok_tattle-key"));
     Gateway::with(&text)
         .upstream("echo", echo)
         .upstream_with("down", nobody, "retries = 0")
@@ -64,7 +64,7 @@ mod access_log {
         let (echo, issuer) = (Upstream::echo().await, Issuer::start().await);
         let gateway = house(&echo, &issuer).await.start().await;
         let token = issuer.token_with(json!({ "tenant_id": "acme", "client_id": "app", "scope": "a b" }));
-        let request = Request::new("POST", "/hybrid/x%20y?secret=canary")
+        let request = Request::new("POST", "/hybrid/x%20y?secret=tattle")
             .bearer(&token)
             .header("X-Request-ID", "r-1")
             .body("12345");
@@ -214,43 +214,43 @@ mod secrets {
     use super::*;
 
     /// Everything that is secret here has this in it.
-    const CANARY: &str = "canary";
+    const TATTLE: &str = "tattle";
 
     #[tokio::test]
     async fn r12_no_credential_is_in_any_log_error_page_metric_or_status_at_any_level() {
         let (echo, issuer) = (Upstream::echo().await, Issuer::start().await);
         let down = Upstream::nobody().await;
         let sections = format!(
-            "[issuers.silent]\nissuer = \"https://silent\"\njwks_url = \"http://{down}/k?t={CANARY}\"\n\
-                 [issuers.legacy]\nsecrets = [\"{CANARY} secret of thirty-two bytes or more\"]\n\
+            "[issuers.silent]\nissuer = \"https://silent\"\njwks_url = \"http://{down}/k?t={TATTLE}\"\n\
+                 [issuers.legacy]\nsecrets = [\"{TATTLE} secret of thirty-two bytes or more\"]\n\
                  [log]\nlevel = \"trace\"\nuser_agent = true"
         );
         let gateway = house(&echo, &issuer).await.and(&sections).start().await;
         let token = issuer.token();
         let signature = token.rsplit('.').next().unwrap().to_owned();
-        let forged = format!("{}.{CANARY}", &token[..token.rfind('.').unwrap()]);
+        let forged = format!("{}.{TATTLE}", &token[..token.rfind('.').unwrap()]);
         let mut answers = Vec::new();
         for path in ["/open/a", "/hybrid/a", "/none", "/down", "/open/%2f"] {
             for request in [
                 Request::get(path).bearer(&token),
                 Request::get(path).bearer(&forged),
-                Request::get(path).bearer("canary-token"),
-                Request::get(path).bearer("hok_canary-key"),
-                Request::get(path).bearer("hok_canary-wrong"),
-                Request::get(path).basic("user", "hok_canary-key"),
-                Request::get(path).basic("canary-user", "canary-password"),
-                Request::get(path).header("X-API-Key", "hok_canary-key"),
-                Request::get(path).header("X-API-Key", "canary-wrong"),
-                Request::get(path).header("X-Internal-Auth", "canary-internal-secret"),
-                Request::get(path).header("X-Internal-Auth", "canary-wrong"),
-                Request::get(path).header("Cookie", "session=canary"),
+                Request::get(path).bearer("tattle-token"),
+                Request::get(path).bearer("hok_tattle-key"),
+                Request::get(path).bearer("hok_tattle-wrong"),
+                Request::get(path).basic("user", "hok_tattle-key"),
+                Request::get(path).basic("tattle-user", "tattle-password"),
+                Request::get(path).header("X-API-Key", "hok_tattle-key"),
+                Request::get(path).header("X-API-Key", "tattle-wrong"),
+                Request::get(path).header("X-Internal-Auth", "tattle-internal-secret"),
+                Request::get(path).header("X-Internal-Auth", "tattle-wrong"),
+                Request::get(path).header("Cookie", "session=tattle"),
                 Request::get(path)
-                    .header("X-Api-Key", "canary-1")
-                    .header("X-API-Key", "canary-2"),
-                Request::get(path).header("Proxy-Authorization", "Basic canary"),
-                Request::get(path).header("X-Anything", "canary"),
-                Request::get(&format!("{path}?access_token=canary")),
-                Request::new("POST", path).body("{\"password\":\"canary\"}"),
+                    .header("X-Api-Key", "tattle-1")
+                    .header("X-API-Key", "tattle-2"),
+                Request::get(path).header("Proxy-Authorization", "Basic tattle"),
+                Request::get(path).header("X-Anything", "tattle"),
+                Request::get(&format!("{path}?access_token=tattle")),
+                Request::new("POST", path).body("{\"password\":\"tattle\"}"),
             ] {
                 let response = gateway.send(&request).await;
                 if status(&response) != 200 {
@@ -259,12 +259,12 @@ mod secrets {
             }
         }
         for raw in [
-            "GET /open/a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer canary\r\nX : y\r\n\r\n",
-            "GET /open/a HTTP/1.1\r\nHost: canary:canary@a\r\n\r\n",
-            "GET http://canary:canary@a/open/a HTTP/1.1\r\nHost: a\r\n\r\n",
-            "GET /open/a?canary HTTP/1.1\r\nHost: a\r\n canary\r\n\r\n",
-            "GET /open/a#canary HTTP/1.1\r\nHost: a\r\n\r\n",
-            "canary\r\n\r\n",
+            "GET /open/a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer tattle\r\nX : y\r\n\r\n",
+            "GET /open/a HTTP/1.1\r\nHost: tattle:tattle@a\r\n\r\n",
+            "GET http://tattle:tattle@a/open/a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /open/a?tattle HTTP/1.1\r\nHost: a\r\n tattle\r\n\r\n",
+            "GET /open/a#tattle HTTP/1.1\r\nHost: a\r\n\r\n",
+            "tattle\r\n\r\n",
         ] {
             answers.push(gateway.raw(raw).await);
         }
@@ -280,32 +280,32 @@ mod secrets {
         );
         for text in &seen {
             for line in text.lines() {
-                assert!(!line.contains(CANARY), "{line}");
+                assert!(!line.contains(TATTLE), "{line}");
                 assert!(!line.contains(&signature), "{line}");
-                assert!(!line.contains("Y2FuYXJ5"), "in base64: {line}");
+                assert!(!line.contains("dGF0dGxl"), "in base64: {line}");
             }
         }
-        assert!(!seen[0].contains(&sha256("hok_canary-key")["sha256:".len()..]));
+        assert!(!seen[0].contains(&sha256("hok_tattle-key")["sha256:".len()..]));
     }
 
     #[tokio::test]
     async fn r12_a_config_that_is_refused_is_refused_without_its_secrets() {
         let text = r#"
 [internal]
-keys = ["canary"]
+keys = ["tattle"]
 [issuers.a]
-secrets = ["canary-short"]
+secrets = ["tattle-short"]
 [api_keys]
 [[api_keys.keys]]
 id = "a"
-hash = "canary-not-hashed"
+hash = "tattle-not-hashed"
 user = "a"
 [[routes]]
 name = "a"
 paths = ["/*"]
 upstream = "none"
 auth = "internal"
-set_headers = { X-Key = "canary\n" }
+set_headers = { X-Key = "tattle\n" }
 "#;
         let ended = Gateway::with(text).run(&["check"]).await;
         let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
@@ -314,7 +314,7 @@ set_headers = { X-Key = "canary\n" }
             said.contains("internal.keys") && said.contains("issuers.a.secrets"),
             "{said}"
         );
-        assert!(!said.contains("canary"), "{said}");
+        assert!(!said.contains("tattle"), "{said}");
     }
 }
 
@@ -396,9 +396,9 @@ mod metrics {
             good,
             Request::get("/hybrid/a").bearer("bad"),
             Request::get("/hybrid/a").bearer(&issuer.token_with(json!({ "exp": 1, "iat": 0 }))),
-            Request::get("/hybrid/a").header("X-API-Key", "hok_canary-key"),
+            Request::get("/hybrid/a").header("X-API-Key", "hok_tattle-key"),
             Request::get("/hybrid/a").header("X-API-Key", "hok_wrong"),
-            Request::new("DELETE", "/hybrid/a").header("X-API-Key", "hok_canary-key"),
+            Request::new("DELETE", "/hybrid/a").header("X-API-Key", "hok_tattle-key"),
             Request::new("BREW", "/open/tea"),
             Request::get("/none"),
             Request::get("/open/a").header("X-Forwarded-For", "192.0.2.1"),

@@ -36,7 +36,7 @@ fn refused(answers: &[(Caller, u16)]) -> Vec<&(Caller, u16)> {
 /// One half of the old callers comes from public addresses behind the trusted proxy that this client is.
 fn request(n: u32, token: &str) -> (Caller, Request) {
     let base = Request::get("/api/v1/chat/x");
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         return (
             Caller::New,
             base.bearer(token).header("X-Forwarded-For", "198.51.100.7"),

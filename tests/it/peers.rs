@@ -110,20 +110,12 @@ async fn curl_speaks_every_version_over_tls_and_without() {
         ("plain", "http", "--http2-prior-knowledge", "2"),
         ("tls", "https", "--http1.1", "1.1"),
         ("tls", "https", "--http2", "2"),
-        ("tls", "https", "--tls-max=1.2", "2"),
+        ("tls", "https", "--tls-max 1.2", "2"),
     ] {
         let url = format!("{scheme}://{}/x", gateway.listeners[listener]);
-        let asked = [
-            "-sS",
-            "--cacert",
-            ca,
-            version,
-            "-d",
-            "body",
-            "-w",
-            "\n%{http_version} %{http_code}",
-            &url,
-        ];
+        let mut asked = vec!["-sS", "--cacert", ca];
+        asked.extend(version.split(' '));
+        asked.extend(["-d", "body", "-w", "\n%{http_version} %{http_code}", &url]);
         let output = run("curl", &asked).await;
         let text = String::from_utf8_lossy(&output.stdout);
         let last = text.lines().last().unwrap_or_default();

@@ -32,10 +32,6 @@ macro_rules! findings {
         }
 
         impl Finding {
-            /// Every kind.
-            #[cfg(test)]
-            pub(super) const ALL: &[Self] = &[$(Self::$finding),*];
-
             /// Its name, which does not change.
             pub(in crate::command) const fn name(self) -> &'static str {
                 match self {
