@@ -147,7 +147,16 @@ const CASES: &[Case] = &[
         world.look_up(count, &large.policy);
     }),
     ("header surgery, 15 headers", World::operate),
-    ("GCRA charge", World::charge),
+    ("limit, gcra", |world, count| world.charge(count, "per-user", false)),
+    ("limit, sliding window of 5", |world, count| {
+        world.charge(count, "window", true)
+    }),
+    ("limit, sliding window of 1,000,000", |world, count| {
+        world.charge(count, "wide-window", false);
+    }),
+    ("limit, concurrent, in and out", |world, count| {
+        world.charge(count, "at-once", true)
+    }),
     ("access line, JSON", World::line),
 ];
 
@@ -408,21 +417,30 @@ impl World {
         assert_eq!(headers.get("x-user-id").unwrap(), "ada");
     }
 
-    fn charge(&self, count: &mut Count) {
-        let limited = self
+    /// One limit asked and charged; with what gives the unit back, where it would be used up.
+    fn charge(&self, count: &mut Count, name: &str, gives_back: bool) {
+        let mut limits = self
             .snapshot
             .policy
             .routes
             .iter()
-            .find_map(|route| route.caller_limits.first());
-        let limit = limited.unwrap();
+            .flat_map(|route| &route.caller_limits);
+        let limit = limits.find(|limit| *limit.name == *name).unwrap();
         let ask = Ask {
             limit,
             plan: &limit.plan,
             key: BucketKey(7),
         };
-        let meters = &self.snapshot.meters;
-        let charged = count.of(|| meters.admit(&[ask], self.now.monotonic_ns));
+        let (meters, now_ns) = (&self.snapshot.meters, self.now.monotonic_ns);
+        let charged = count.of(|| {
+            let answer = meters.admit(&[ask], now_ns);
+            if let (true, Ok(grants)) = (gives_back, &answer) {
+                for grant in grants {
+                    meters.refund(&grant.charge, &limit.plan.measure, now_ns);
+                }
+            }
+            answer
+        });
         assert!(charged.is_ok());
     }
 
@@ -550,7 +568,7 @@ fn config(routes: usize) -> String {
 }
 
 /// Routes in [`CONFIG`].
-const NAMED_ROUTES: usize = 5;
+const NAMED_ROUTES: usize = 6;
 
 const CONFIG: &str = r#"
 [[listeners]]
@@ -583,6 +601,17 @@ rate = "1000000/s"
 [limits.scarce]
 rate = "1/hour"
 
+[limits.window]
+rate = "5/min"
+algorithm = "sliding_window"
+
+[limits.wide-window]
+rate = "1000000/day"
+algorithm = "sliding_window"
+
+[limits.at-once]
+concurrent = 5
+
 [upstreams.runtime]
 urls = ["http://agent-runtime:8001"]
 
@@ -612,6 +641,13 @@ paths = ["/admin"]
 upstream = "runtime"
 auth = "hybrid"
 require = { permissions_any = ["admin.read"] }
+
+[[routes]]
+name = "counted"
+paths = ["/counted"]
+upstream = "runtime"
+auth = "hybrid"
+limits = ["window", "wide-window", "at-once"]
 
 [[routes]]
 name = "scarce"

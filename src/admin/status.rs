@@ -7,6 +7,7 @@ use crate::policy::canary::Arm;
 use crate::policy::route::Route;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::keys::Keys;
+use crate::runtime::meters::Counters;
 use crate::runtime::revocation::RevocationStatus;
 use crate::runtime::snapshot::Snapshot;
 
@@ -45,11 +46,7 @@ pub(super) fn value(gateway: &Gateway) -> Value {
             "error": store.error().as_deref(),
         })),
         "revocation": snapshot.revocations.as_ref().map(|revocations| revocation(&revocations.status())),
-        "limits": snapshot.meters.0.iter().map(|counters| json!({
-            "name": &*counters.spec().name,
-            "keys": counters.keys(),
-            "refused": counters.refused(),
-        })).collect::<Vec<Value>>(),
+        "limits": snapshot.meters.0.iter().map(|counters| limit(counters)).collect::<Vec<Value>>(),
     })
 }
 
@@ -146,6 +143,19 @@ fn revocation(status: &RevocationStatus) -> Value {
 fn upstream_of(snapshot: &Snapshot, route: &Route) -> Option<String> {
     let upstream = snapshot.upstreams.get(route.action.forward()?.upstream)?;
     Some(upstream.spec.name.to_string())
+}
+
+fn limit(counters: &Counters) -> Value {
+    let spec = counters.spec();
+    json!({
+        "name": &*spec.name,
+        "rate": spec.rate.to_string(),
+        "by": spec.by.to_string(),
+        "keys": counters.keys(),
+        "max_keys": spec.max_keys,
+        "allowed": counters.allowed(),
+        "refused": counters.refused(),
+    })
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<Value> {

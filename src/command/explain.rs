@@ -20,8 +20,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::compile::Compiled;
 use crate::demo::Paint;
-use crate::policy::limit::DryMeter;
+use crate::policy::limit::{DryMeter, LimitId};
 use crate::runtime::clock::Clock;
 
 use super::{compiled, exit, failed};
@@ -61,6 +62,9 @@ pub(super) struct Options {
     /// The access log, in JSON, that has its line.
     #[arg(long, value_name = "FILE", requires = "request_id")]
     log: Option<PathBuf>,
+    /// Take this limit as used up by everybody. May be given again and again.
+    #[arg(long, value_name = "LIMIT")]
+    exhausted: Vec<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -103,13 +107,17 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
     let Some(listener) = listeners.get(place) else {
         return failed("the config has no listener");
     };
+    let meter = match exhausted(&compiled, &options.exhausted) {
+        Ok(meter) => meter,
+        Err(reason) => return failed(reason),
+    };
     let gateway = Gateway {
         config: &loaded.config,
         compiled: &compiled,
         listener,
         place,
         now: Clock::start().now(),
-        meter: DryMeter::default(),
+        meter,
     };
     let from = logged.as_ref().and_then(Logged::client).unwrap_or(options.from);
     let report = gateway.explain(&written, from, &keys);
@@ -118,6 +126,19 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         None => report,
     };
     show(&report, options.json)
+}
+
+/// A meter that counts nothing, and by which these limits refuse.
+fn exhausted(compiled: &Compiled, names: &[String]) -> Result<DryMeter, String> {
+    let place = |name: &String| {
+        let place = compiled.limits.iter().position(|limit| *limit.name == **name);
+        place.map(LimitId).ok_or_else(|| {
+            let known: Vec<&str> = compiled.limits.iter().map(|limit| &*limit.name).collect();
+            format!("no limit \"{name}\"; there are: {}", known.join(", "))
+        })
+    };
+    let exhausted = names.iter().map(place).collect::<Result<_, _>>()?;
+    Ok(DryMeter { exhausted })
 }
 
 /// The lines of `-H`, in their order; those of a file where a file is named.

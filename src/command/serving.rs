@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
@@ -16,8 +16,9 @@ use crate::runtime::gateway::{Gateway, Phase};
 
 use super::sockets::{ADMIN, Inherited};
 
-/// Between sweeps of limits' counters.
+/// Between sweeps of limits' counters; one that is full is swept more often, since newcomers share a bucket until it is not.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+const SWEEP_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
 
 /// Between looks at whether the last connection has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
@@ -169,8 +170,13 @@ fn named(name: &str, address: SocketAddr, error: io::Error) -> io::Error {
 }
 
 async fn sweep(gateway: Arc<Gateway>) {
+    let mut last = Instant::now();
     loop {
-        tokio::time::sleep(SWEEP_INTERVAL).await;
-        gateway.sweep();
+        tokio::time::sleep(SWEEP_INTERVAL_WHEN_FULL).await;
+        let all = last.elapsed() >= SWEEP_INTERVAL;
+        if all {
+            last = Instant::now();
+        }
+        gateway.sweep(all);
     }
 }

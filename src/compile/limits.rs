@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Problems;
-use crate::config::model::{self, Config, LimitAlgorithm, LimitStore, LimitUnit, Rate, TierRate};
+use crate::config::model::{self, Config, LimitAlgorithm, LimitStore, LimitUnit, OnStoreError, Rate, TierRate};
 use crate::policy::judge::AuthFailures;
 use crate::policy::limit::{By, Limit, LimitId, Measure, Plan, Quota, Unit};
 
-use super::{Counting, LimitSpec, header_name};
+use super::{LimitSpec, header_name};
 
 /// The name of the limit that `[auth_failures]` makes, in labels and logs.
 const AUTH_FAILURES: &str = "auth_failures";
@@ -25,31 +25,38 @@ pub(super) fn limits(config: &Config, problems: &mut Problems) -> (Vec<LimitSpec
                 "needs a [redis], where gateways count together",
             );
         }
-        let Some((counting, measure)) = counting(limit) else {
+        let Some(rate) = measure(limit) else {
             continue;
         };
         let id = LimitId(specs.len());
-        specs.push(LimitSpec {
-            name: Arc::from(name.as_str()),
-            max_keys: limit.max_keys,
-            counting,
-            meaning: format!("{measure:?} {:?} {:?} {}", limit.by, limit.unit, limit.ipv6_prefix),
-            in_store: (limit.store == LimitStore::Redis).then_some(limit.on_store_error),
-        });
-        limits.insert(name.clone(), Arc::new(compiled(name, limit, measure, id)));
+        let compiled = compiled(name, limit, rate, id);
+        let in_store = (limit.store == LimitStore::Redis).then_some(limit.on_store_error);
+        specs.push(spec(&compiled, limit.max_keys, in_store));
+        limits.insert(name.clone(), Arc::new(compiled));
     }
     (specs, limits)
 }
 
+fn spec(limit: &Limit, max_keys: usize, in_store: Option<OnStoreError>) -> LimitSpec {
+    LimitSpec {
+        name: limit.name.clone(),
+        max_keys,
+        rate: limit.plan.measure,
+        by: limit.by.clone(),
+        unit: limit.unit,
+        ipv6_prefix: limit.ipv6_prefix,
+        in_store,
+    }
+}
+
 /// `None`: it has neither `rate` nor `concurrent`, which the reader has told.
-fn counting(limit: &model::Limit) -> Option<(Counting, Measure)> {
+fn measure(limit: &model::Limit) -> Option<Measure> {
     match (limit.rate, limit.concurrent) {
         (Some(rate), _) => Some(match limit.algorithm {
-            LimitAlgorithm::Gcra => (Counting::Gcra, Measure::Gcra(quota(rate, limit.burst))),
-            LimitAlgorithm::SlidingWindow => (Counting::SlidingWindow, Measure::SlidingWindow(quota(rate, None))),
+            LimitAlgorithm::Gcra => Measure::Gcra(quota(rate, limit.burst)),
+            LimitAlgorithm::SlidingWindow => Measure::SlidingWindow(quota(rate, None)),
         }),
-        (None, Some(most)) => Some((Counting::Concurrent, Measure::Concurrent(most))),
-        (None, None) => None,
+        (None, most) => most.map(Measure::Concurrent),
     }
 }
 
@@ -118,15 +125,8 @@ fn compiled(name: &str, limit: &model::Limit, measure: Measure, id: LimitId) -> 
 /// `[auth_failures]`, as the limit with the next free place.
 pub(super) fn auth_failures(config: &Config, place: usize) -> Option<(LimitSpec, AuthFailures)> {
     let failures = config.auth_failures.as_ref()?;
-    let spec = LimitSpec {
-        name: Arc::from(AUTH_FAILURES),
-        max_keys: 100_000,
-        counting: Counting::Gcra,
-        meaning: format!("{:?}", failures.rate),
-        in_store: None,
-    };
     let limit = Limit {
-        name: spec.name.clone(),
+        name: Arc::from(AUTH_FAILURES),
         id: LimitId(place),
         plan: Plan::new(AUTH_FAILURES, Unit::Requests, Measure::Gcra(quota(failures.rate, None))),
         by: By::Ip,
@@ -138,7 +138,7 @@ pub(super) fn auth_failures(config: &Config, place: usize) -> Option<(LimitSpec,
         ipv6_prefix: 64,
     };
     Some((
-        spec,
+        spec(&limit, 100_000, None),
         AuthFailures {
             limit: Arc::new(limit),
             include_jwt: failures.include_jwt,

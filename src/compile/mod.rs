@@ -28,6 +28,7 @@ use crate::policy::authn::remote::{KeyRules, RemoteTokenRules};
 use crate::policy::credential::{CredentialPlaces, KeySources, TokenSource};
 use crate::policy::headers::{HeaderRules, WrittenNames};
 use crate::policy::identity::{IdentityHeaders, RoleTable};
+use crate::policy::limit::{By, Measure, Unit};
 use crate::policy::route::RouteTable;
 use crate::policy::token::TokenRules;
 
@@ -115,21 +116,24 @@ pub struct LimitSpec {
     pub name: Arc<str>,
     /// Live keys at most.
     pub max_keys: usize,
-    /// What is remembered of a key.
-    pub counting: Counting,
-    /// All that gives a count its meaning: another rate or another `by` counts afresh.
-    pub meaning: String,
+    /// What is allowed, to callers of no listed tier; another rate counts afresh.
+    pub rate: Measure,
+    /// Whose requests are counted together.
+    pub by: By,
+    /// What is counted.
+    pub unit: Unit,
+    /// IPv6 callers are counted by networks of this length.
+    pub ipv6_prefix: u8,
     /// Gateways count together, in the store; and what happens while it is away.
     pub in_store: Option<model::OnStoreError>,
 }
 
-/// How a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Counting {
-    Gcra,
-    SlidingWindow,
-    Concurrent,
+impl LimitSpec {
+    /// All that gives a count its meaning: another rate or another `by` counts afresh.
+    #[must_use]
+    pub fn meaning(&self) -> String {
+        format!("{:?} {:?} {:?} {}", self.rate, self.by, self.unit, self.ipv6_prefix)
+    }
 }
 
 /// An upstream. Equal specs keep their connections across a reload.

@@ -123,6 +123,7 @@ fn answering(config: &Config, index: usize) -> Route {
         requirements: Vec::new(),
         address_limits: Vec::new(),
         caller_limits: Vec::new(),
+        reads_tokens: false,
         allow_encoded_slash: false,
         max_body: 0,
         cors: None,

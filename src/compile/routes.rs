@@ -216,6 +216,7 @@ impl Compiling<'_, '_> {
             requirements,
             address_limits,
             caller_limits,
+            reads_tokens: written.llm.is_some(),
             allow_encoded_slash: written.allow_encoded_slash,
             max_body: written.max_body,
             cors: self.cors(),
@@ -312,6 +313,12 @@ impl Compiling<'_, '_> {
                 Some(limit) if found.iter().any(|other| other.id == limit.id) => {
                     self.problem(&format!("limits[{index}]"), format!("names \"{name}\" twice"));
                 }
+                Some(limit) if limit.counts_tokens() && written.llm.is_none() => self.problem(
+                    &format!("limits[{index}]"),
+                    format!(
+                        "counts tokens (\"{name}\"), which only a route with `llm` reads; set `llm`, or leave it out"
+                    ),
+                ),
                 Some(limit) => found.push(limit.clone()),
                 // What is wrong with it is told where it is written.
                 None if self.config.limits.contains_key(name) => {}

@@ -4,7 +4,7 @@
 //! Imports `error` and `model`. A feature that arrives deletes its line.
 
 use super::error::Problems;
-use super::model::{Config, LimitUnit};
+use super::model::Config;
 
 /// Notes every key that is ahead of its feature.
 pub(super) fn refuse(config: &Config, problems: &mut Problems) {
@@ -14,14 +14,4 @@ pub(super) fn refuse(config: &Config, problems: &mut Problems) {
         }
     };
     later(config.telemetry.is_some(), "telemetry".to_owned());
-    for (name, limit) in &config.limits {
-        let key = |key| format!("limits.{name}.{key}");
-        later(limit.unit == LimitUnit::Tokens, key("unit"));
-        later(!limit.charge_on.is_empty(), key("charge_on"));
-        later(limit.concurrent.is_some(), key("concurrent"));
-    }
-    for route in &config.routes {
-        let key = |key| format!("routes.{}.{key}", route.name);
-        later(route.llm.is_some(), key("llm"));
-    }
 }

@@ -11,6 +11,7 @@ use tracing::Level;
 use super::line::Line;
 use super::{Decision, Format};
 use crate::policy::identity::{AuthMethod, HeaderText};
+use crate::policy::usage::Tokens;
 
 /// One line. Absent fields are left out; texts over 2048 bytes are cut.
 ///
@@ -79,6 +80,8 @@ pub struct AccessLine<'a> {
     pub scopes: &'a [HeaderText],
     /// The limit that refused.
     pub limit: Option<&'a str>,
+    /// What the answer of a language model cost.
+    pub tokens: Option<Tokens>,
     /// The upstream's name.
     pub upstream: Option<&'a str>,
     /// The endpoint that answered.
@@ -133,6 +136,13 @@ impl AccessLine<'_> {
         line.optional("tenant", self.tenant);
         line.texts("scope", self.scopes.iter().map(HeaderText::as_str));
         line.optional_word("limit", self.limit);
+        if let Some(tokens) = self.tokens {
+            line.integer("input_tokens", tokens.input);
+            line.integer("output_tokens", tokens.output);
+            if tokens.estimated {
+                line.literal("tokens_estimated", true);
+            }
+        }
         line.optional_word("upstream", self.upstream);
         line.optional("endpoint", self.endpoint);
         line.optional("trace_id", self.trace_id);

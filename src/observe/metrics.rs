@@ -227,6 +227,12 @@ impl Metrics {
         RouteMetrics::new(&self.families, name, methods)
     }
 
+    /// The handles of a route that reads tokens from answers.
+    #[must_use]
+    pub fn llm_route(&self, name: &str, methods: &[Method]) -> RouteMetrics {
+        self.route(name, methods).with_tokens(&self.families)
+    }
+
     /// The handles of a route's shadow, whose chain judges beside the enforced one.
     #[must_use]
     pub fn shadow(&self, route: &str, enforced: &[AuthMethod], shadow: &[AuthMethod]) -> ShadowMetrics {

@@ -289,6 +289,12 @@ impl<'p> Undecided<'p> {
         &self.held.later
     }
 
+    /// What it was granted so far: to be given back if nothing comes of it.
+    #[must_use]
+    pub const fn allowances(&self) -> &Allowances<'p> {
+        &self.held.allowances
+    }
+
     /// Their answer, and with it the verdict. A refusal stands before any other: limits by address come first, and those of the
     /// caller are asked only if nothing else refuses.
     pub fn conclude(mut self, answer: Answer, meter: &impl Meter, now_ns: u64) -> Verdict<'p> {

@@ -50,6 +50,8 @@ pub struct Route {
     pub address_limits: Vec<Arc<Limit>>,
     /// The caller's limits, judged last.
     pub caller_limits: Vec<Arc<Limit>>,
+    /// Token usage is read from answers.
+    pub reads_tokens: bool,
     /// `%2F` stays part of its segment.
     pub allow_encoded_slash: bool,
     /// Bytes of a request body; 0: any.

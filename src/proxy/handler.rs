@@ -44,7 +44,7 @@ async fn judge_and_answer(
     outgoing: Box<Outgoing>,
 ) -> Response<ResponseBody> {
     // The head is kept whole until the verdict: facts borrow it, and nothing is taken off before it was judged.
-    let facts = match facts(client, &record, &outgoing.request) {
+    let mut facts = match facts(client, &record, &outgoing.request) {
         Ok(facts) => facts,
         Err(denial) => return respond::denial(record, denial, &Carried::default()),
     };
@@ -58,12 +58,20 @@ async fn judge_and_answer(
         Err(refused) => return refuse(record, *refused, &facts),
     };
     let route = case.route;
+    // From here on a request may be given up while it waits: what it holds is given back with its record.
+    record.hold(case.allowances());
     let metrics = &client.worker.gateway.metrics;
     let evidence = evidence::gather(metrics, snapshot, &facts, &mut case).await;
     record.known_by = evidence.known_by();
+    if !route.caller_limits.is_empty() {
+        // Limits count by the time of the decision, and evidence may have taken its time.
+        facts.now.monotonic_ns = client.worker.gateway.clock.monotonic_ns();
+    }
     let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
+    record.hold(undecided.allowances());
     let verdict = evidence::conclude(snapshot, undecided, facts.now.monotonic_ns).await;
+    record.hold(&verdict.allowances);
     record.judged(route, &verdict);
     if let Some(shadowed) = shadowed {
         record.shadowed(route, &facts, &verdict, &shadowed);

@@ -13,6 +13,7 @@ pub mod failure;
 pub mod forward;
 pub mod grpc;
 pub mod handler;
+mod holds;
 pub mod http2;
 pub mod listener;
 mod location;

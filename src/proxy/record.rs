@@ -1,23 +1,21 @@
 //! What is told of a request, gathered on its way and written once, when its response has ended: metrics and the access line.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
 use crate::observe::Decision;
-use crate::observe::access_log::{AccessLine, protocol_name};
-use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::policy::address::Origin;
 use crate::policy::canary::Arm;
 use crate::policy::denial::{Code, Denial, Tells};
 use crate::policy::facts::{Facts, Now};
-use crate::policy::identity::{AuthMethod, HeaderText, Identity};
+use crate::policy::identity::{AuthMethod, Identity};
 use crate::policy::judge::KnownBy;
 use crate::policy::route::Route;
 use crate::policy::setting::Subject;
 use crate::policy::shadow::Shadowed;
-use crate::policy::verdict::{Effect, Verdict};
+use crate::policy::usage::{Tokens, UsageReader};
+use crate::policy::verdict::{Allowances, Effect, Verdict};
 use crate::runtime::request_body::{ClientBody, Progress};
 use crate::runtime::shadow::Compared;
 use crate::runtime::snapshot::Snapshot;
@@ -26,10 +24,12 @@ use crate::runtime::upstream::Upstream;
 use super::connection::Client;
 use super::failure::ForwardError;
 use super::grpc;
+use super::holds::Holds;
 use super::http2::OpenStream;
 
 mod audit;
 mod head;
+mod telling;
 
 /// The `reason` of a request whose client left before it was answered.
 const CLIENT_CLOSED: &str = "client_closed_request";
@@ -89,6 +89,10 @@ pub struct Record {
     judged_ns: u64,
     identity: Option<Arc<Identity>>,
     limit: Option<Arc<str>>,
+    /// What it holds of limits.
+    holds: Holds,
+    /// Reads what the answer says that it cost.
+    usage: Option<Box<UsageReader>>,
     upstream: Option<(Arc<Upstream>, usize)>,
     upstream_ns: Option<u64>,
     overhead_ns: u64,
@@ -157,6 +161,8 @@ impl Record {
             judged_ns: 0,
             identity: None,
             limit: None,
+            holds: Holds::default(),
+            usage: None,
             upstream: None,
             upstream_ns: None,
             overhead_ns: 0,
@@ -165,6 +171,11 @@ impl Record {
             is_grpc: grpc::is_call(request.version(), request.headers()),
             _stream: stream,
         })
+    }
+
+    /// Limits have granted it this, and no more: what is to be settled later is held until then.
+    pub fn hold(&mut self, allowances: &Allowances<'_>) {
+        self.holds = Holds::of(allowances);
     }
 
     /// The judge has spoken.
@@ -233,8 +244,21 @@ impl Record {
         self.detail = Some(error.detail());
     }
 
-    /// The response's head goes out.
-    pub fn answered(&mut self, status: StatusCode) {
+    /// The answer says what it cost: it is read as it passes.
+    pub fn read_usage(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.usage = UsageReader::of(status, headers).map(Box::new);
+    }
+
+    /// The next bytes of the response's body.
+    pub fn sent(&mut self, bytes: &[u8]) {
+        self.bytes_out += bytes.len() as u64;
+        if let Some(usage) = &mut self.usage {
+            usage.read(bytes);
+        }
+    }
+
+    /// The response's head goes out. What is left of limits changes where they do not count that status.
+    pub fn answered<'a>(&mut self, status: StatusCode, allowances: &Allowances<'a>) -> Option<Allowances<'a>> {
         self.status = status;
         if self.reason == Some(CLIENT_CLOSED) {
             self.reason = None;
@@ -242,6 +266,14 @@ impl Record {
         if self.upstream_ns.is_none() {
             self.overhead_ns = self.elapsed_ns();
         }
+        if self.holds.is_empty() {
+            return None;
+        }
+        let mut settled = allowances.clone();
+        let now_ns = self.client.worker.gateway.clock.monotonic_ns();
+        self.holds
+            .answered(status.as_u16(), &self.snapshot.meters, now_ns, &mut settled);
+        Some(settled)
     }
 
     /// The request as headers see it that are made of it.
@@ -265,128 +297,28 @@ impl Record {
             .saturating_sub(self.now.monotonic_ns)
     }
 
-    fn measure(&self, elapsed_ns: u64) {
-        let metrics = &self.client.worker.gateway.metrics;
-        metrics.requests_in_flight.dec();
-        if self.untrusted_forwarding {
-            self.client.admitted.listener.metrics.untrusted_forwarding.inc();
-        }
-        let route = self
-            .route
-            .and_then(|place| self.snapshot.routes.get(place))
-            .unwrap_or(&metrics.no_route);
-        route.count_request(&self.method, self.status);
-        if let Some(arm) = self.arm
-            && let Some(Some(canary)) = self.route.and_then(|place| self.snapshot.canaries.get(place))
-        {
-            canary.count(arm, self.status);
-        }
-        route.duration.observe(seconds(elapsed_ns));
-        route.overhead.observe(seconds(self.overhead_ns));
-        if self.judged {
-            self.measure_judgement(metrics, route);
-        } else if self.refused.is_some() {
-            // Before anybody was asked who is calling.
-            route.count_decision(AuthMethod::None, self.refused);
-        }
-        if let (Some((upstream, _)), Some(upstream_ns)) = (&self.upstream, self.upstream_ns) {
-            upstream.metrics.duration.observe(seconds(upstream_ns));
+    /// Gives back what is held, and charges what the answer cost.
+    fn settle(&mut self, elapsed_ns: u64, tokens: Option<Tokens>) {
+        if !self.holds.is_empty() {
+            let now_ns = self.now.monotonic_ns.saturating_add(elapsed_ns);
+            let tokens = tokens.map_or(0, |tokens| tokens.total());
+            self.holds
+                .ended(self.status.as_u16(), tokens, &self.snapshot.meters, now_ns);
         }
     }
 
-    fn measure_judgement(&self, metrics: &Metrics, route: &RouteMetrics) {
-        route.count_decision(self.auth_method, self.refused);
-        if let Some(permitted) = self.permitted {
-            route.count_permission(permitted);
-        }
-        // Whoever was identified presented something valid, whatever it was then refused for.
-        let fault = if self.identity.is_some() { None } else { self.refused };
-        match self.auth_method {
-            AuthMethod::Jwt => {
-                metrics.jwt_validations.count(fault);
-                metrics.jwt_validation_duration.observe(seconds(self.judged_ns));
-            }
-            AuthMethod::ApiKey => metrics.api_key_validations.of(self.known_by).count(fault),
-            AuthMethod::Internal | AuthMethod::None => {}
-        }
-    }
-
-    fn write(&self, elapsed_ns: u64) {
-        let route = self.route.and_then(|place| self.snapshot.policy.routes.get(place));
-        let wanted = route.map_or(self.snapshot.config.log.access, |route| route.access_log);
-        if !wanted {
-            return;
-        }
-        let identity = self.identity.as_deref();
-        let endpoint = self
-            .upstream
-            .as_ref()
-            .and_then(|(upstream, place)| upstream.endpoints.get(*place));
-        let line = AccessLine {
-            time_ms: self
-                .began_ms
-                .saturating_add(i64::try_from(elapsed_ns / 1_000_000).unwrap_or(0)),
-            request_id: self.request_id.to_str().unwrap_or_default(),
-            listener: &self.client.admitted.listener.config.name,
-            protocol: protocol_name(self.version),
-            host: self
-                .host
-                .as_ref()
-                .map(HeaderValue::as_bytes)
-                .filter(|host| !host.contains(&b'@')),
-            route: route.map(|route| &*route.name),
-            method: Some(self.method.as_str()),
-            path: Some(self.target.path().as_bytes()),
-            status: self.status,
-            bytes_in: self
-                .progress
-                .as_ref()
-                .map_or(self.tunnel_in, |progress| progress.bytes()),
-            bytes_out: self.bytes_out,
-            duration: Duration::from_nanos(elapsed_ns),
-            upstream_duration: self.upstream_ns.map(Duration::from_nanos),
-            client_ip: Some(self.origin.client),
-            auth_mode: route.map(|route| &*route.mode_on(self.arm).name),
-            auth_method: self.judged.then_some(self.auth_method),
-            decision: Some(self.decision),
-            reason: self.reason,
-            detail: self.detail,
-            missing: self.missing.as_deref(),
-            arm: self.arm.map(Arm::name),
-            shadow: self.shadow.map(|shadow| shadow.difference.name()),
-            shadow_reason: self.shadow.and_then(|shadow| shadow.refused).map(Code::name),
-            user_id: identity.map(|identity| identity.user.as_str()),
-            acting_for: identity
-                .and_then(|identity| identity.acting_for.as_ref())
-                .map(HeaderText::as_str),
-            client_id: identity
-                .and_then(|identity| identity.client.as_ref())
-                .map(HeaderText::as_str),
-            key_id: identity.and_then(|identity| identity.key_id.as_deref()),
-            issuer: identity.and_then(|identity| identity.issuer.as_deref()),
-            tenant: identity
-                .and_then(|identity| identity.tenant.as_ref())
-                .map(HeaderText::as_str),
-            scopes: identity.map_or(&[][..], |identity| &identity.scopes),
-            limit: self.limit.as_deref(),
-            upstream: self.upstream.as_ref().map(|(upstream, _)| &*upstream.spec.name),
-            endpoint: endpoint.map(|endpoint| &*endpoint.name),
-            user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
-            ..AccessLine::default()
-        };
-        self.client.worker.lines.write(|out, format| line.write(format, out));
+    fn tokens(&self) -> Option<Tokens> {
+        let asked = self.progress.as_ref().map_or(0, |progress| progress.bytes());
+        self.usage.as_ref()?.tokens(asked)
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         let elapsed_ns = self.elapsed_ns();
-        self.measure(elapsed_ns);
-        self.write(elapsed_ns);
+        let tokens = self.tokens();
+        self.settle(elapsed_ns, tokens);
+        self.measure(elapsed_ns, tokens);
+        self.write(elapsed_ns, tokens);
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "exact up to 104 days")]
-fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
 }

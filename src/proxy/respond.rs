@@ -74,8 +74,10 @@ pub fn forwarded(mut record: Box<Record>, answer: Answer, carried: &Carried<'_>)
     for name in carried.route.iter().flat_map(|route| &route.headers.response_remove) {
         head.headers.remove(name);
     }
-    carried.put_on(&mut head.headers, &record);
-    record.answered(head.status);
+    carried.put_on(&mut head.headers, &mut record, head.status);
+    if carried.route.is_some_and(|route| route.reads_tokens) {
+        record.read_usage(head.status, &head.headers);
+    }
     let body = match body {
         AnswerBody::Stream(stream) => ResponseBody::upstream(record, stream, spelling),
         AnswerBody::Tunnel(ClientSide::Connection, tunnel) => ResponseBody::tunnel(record, tunnel, spelling),
@@ -196,8 +198,7 @@ fn own(
     body: Bytes,
     carried: &Carried<'_>,
 ) -> Response<ResponseBody> {
-    carried.put_on(&mut headers, &record);
-    record.answered(status);
+    carried.put_on(&mut headers, &mut record, status);
     let mut response = Response::new(ResponseBody::own(record, body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -205,7 +206,7 @@ fn own(
 }
 
 impl Carried<'_> {
-    fn put_on(&self, headers: &mut HeaderMap, record: &Record) {
+    fn put_on(&self, headers: &mut HeaderMap, record: &mut Record, status: StatusCode) {
         for (name, setting) in self.route.iter().flat_map(|route| &route.headers.response_set) {
             if let Some(value) = setting.value(&record.subject()) {
                 headers.insert(name.clone(), value);
@@ -214,7 +215,10 @@ impl Carried<'_> {
         if let Some(cross_origin) = &self.cross_origin {
             cross_origin.put_on(headers);
         }
-        announce(headers, &self.allowances);
+        match record.answered(status, &self.allowances) {
+            Some(settled) => announce(headers, &settled),
+            None => announce(headers, &self.allowances),
+        }
         identify(headers, record);
     }
 }

@@ -251,7 +251,7 @@ impl Body for ResponseBody {
         };
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
         if let (Some(record), Some(data)) = (&mut this.record, data) {
-            record.bytes_out += data.len() as u64;
+            record.sent(data);
         }
         Poll::Ready(frame)
     }

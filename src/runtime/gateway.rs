@@ -291,10 +291,17 @@ impl Gateway {
         self.connections.load(Ordering::Acquire)
     }
 
-    /// What is done again and again: forgets idle keys of limits.
-    pub fn sweep(&self) {
+    /// What is done again and again: forgets idle keys of limits, of all or of those that are full.
+    pub fn sweep(&self, all: bool) {
         let now_ns = self.clock.monotonic_ns();
-        for counters in &self.snapshot.load().meters.0 {
+        for counters in self
+            .snapshot
+            .load()
+            .meters
+            .0
+            .iter()
+            .filter(|counters| all || counters.is_full())
+        {
             counters.sweep(now_ns);
         }
     }

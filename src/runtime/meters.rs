@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::compile::{Counting, LimitSpec};
+use crate::compile::LimitSpec;
 use crate::observe::metrics::LimitMetrics;
 use crate::policy::digest::key_of;
 use crate::policy::limit::{Answer, Ask, Charge, Grant, Left, LimitId, Measure, Meter, Place, Wait, Window, in_flight};
@@ -43,13 +43,13 @@ impl Counters {
     /// None counted yet; `store` is where limits count that gateways share.
     #[must_use]
     pub fn new(spec: LimitSpec, metrics: LimitMetrics, store: Option<&Arc<Store>>) -> Self {
-        let tally = match spec.counting {
-            Counting::Gcra => Tally::Arrivals(Table::new(spec.max_keys)),
-            Counting::SlidingWindow => Tally::Windows(Table::new(spec.max_keys)),
-            Counting::Concurrent => Tally::InFlight(Table::new(spec.max_keys)),
+        let tally = match spec.rate {
+            Measure::Gcra(_) => Tally::Arrivals(Table::new(spec.max_keys)),
+            Measure::SlidingWindow(_) => Tally::Windows(Table::new(spec.max_keys)),
+            Measure::Concurrent(_) => Tally::InFlight(Table::new(spec.max_keys)),
         };
         let shared = spec.in_store.zip(store).map(|(on_error, store)| {
-            let meaning = key_of(spec.meaning.as_bytes());
+            let meaning = key_of(spec.meaning().as_bytes());
             Shared::new(store.clone(), on_error, &spec.name, meaning)
         });
         Self {

@@ -182,7 +182,11 @@ impl Snapshot {
                 .get(route.index)
                 .map_or(&[][..], |written| &written.methods);
             let methods: Vec<http::Method> = written.iter().filter_map(|name| name.parse().ok()).collect();
-            metrics.route(&route.name, &methods)
+            if route.reads_tokens {
+                metrics.llm_route(&route.name, &methods)
+            } else {
+                metrics.route(&route.name, &methods)
+            }
         });
         let routes = routes.collect();
         let shadows = compiled.policy.routes.iter().map(|route| {

@@ -306,6 +306,8 @@ async fn the_json_keeps_its_fields_whatever_the_verdict() {
         "status",
         "error",
         "detail",
+        "limit",
+        "retry_after",
         "missing",
         "listener",
         "client",

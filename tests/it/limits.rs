@@ -1,5 +1,10 @@
 //! Limits on the wire: by whom they count, what they let pass, and that a refused request costs its caller nothing.
 
+mod exact;
+mod settled;
+mod tokens;
+mod told;
+
 use serde_json::json;
 
 use crate::harness::{Gateway, Issuer, Request, Response, Setup, Upstream, eventually, refused, sha256};

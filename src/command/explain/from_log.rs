@@ -42,7 +42,7 @@ impl Logged {
     }
 
     fn text(&self, field: &str) -> Option<&str> {
-        self.0[field].as_str()
+        self.0.get(field)?.as_str()
     }
 
     /// Method and URL, as far as a line has them: without the query.
@@ -74,7 +74,11 @@ impl Logged {
         };
         let own = |field: &str| self.text(field).map(str::to_owned);
         (report.error, report.detail) = (own("reason"), own("detail"));
-        report.status = self.0["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+        report.status = self
+            .0
+            .get("status")
+            .and_then(Value::as_u64)
+            .and_then(|status| u16::try_from(status).ok());
         if report.route != own("route") {
             report.chain.clear();
             report.near_misses.clear();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-use crate::policy::denial::{Code, Denial};
+use crate::policy::denial::{Code, Denial, Tells};
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
 use crate::policy::limit::Limit;
 use crate::policy::shadow::{Difference, Shadowed};
@@ -21,6 +21,10 @@ pub(super) struct Report {
     pub(super) error: Option<String>,
     /// The exact cause, which the client is not told.
     pub(super) detail: Option<String>,
+    /// The limit that refused.
+    pub(super) limit: Option<String>,
+    /// In seconds, until it would not.
+    pub(super) retry_after: Option<u64>,
     /// What is needed to tell.
     pub(super) missing: Option<String>,
     pub(super) listener: String,
@@ -207,6 +211,10 @@ pub(super) struct LimitSaid {
     /// `120/min`, or `unlimited`.
     pub(super) rate: String,
     pub(super) burst: Option<u32>,
+    /// Statuses of answers that it counts; empty: all.
+    pub(super) charge_on: Vec<u16>,
+    /// It counts tokens of answers, not requests.
+    pub(super) tokens: bool,
     /// The caller's tier, if the limit has a rate of its own for it.
     pub(super) tier: Option<String>,
 }
@@ -220,6 +228,8 @@ impl LimitSaid {
             by: limit.by.to_string(),
             rate: plan.map_or_else(|| "unlimited".to_owned(), |plan| plan.measure.to_string()),
             burst: plan.and_then(|plan| plan.measure.burst()),
+            charge_on: limit.charge_on.clone(),
+            tokens: limit.counts_tokens(),
             tier: listed.map(str::to_owned),
         }
     }
@@ -268,6 +278,8 @@ impl Report {
             status: None,
             error: None,
             detail: None,
+            limit: None,
+            retry_after: None,
             missing: None,
             listener: listener.to_owned(),
             client,
@@ -294,6 +306,10 @@ impl Report {
         self.status = Some(denial.code.status().as_u16());
         self.error = Some(denial.code.name().to_owned());
         self.detail = Some(denial.detail.to_owned());
+        if let Tells::RetryAfter { seconds, limit } = &denial.tells {
+            self.limit = Some(limit.to_string());
+            self.retry_after = Some(*seconds);
+        }
         self
     }
 }

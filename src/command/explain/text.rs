@@ -52,7 +52,11 @@ fn verdict(report: &Report, paint: Paint) -> String {
     ) {
         (Decision::Allow, ..) => paint.good("ALLOW"),
         (Decision::Deny, Some(status), Some(error), Some(detail)) => {
-            format!("{} {status} {error} ({detail})", paint.bad("DENY"))
+            let limit = report.limit.iter().zip(report.retry_after);
+            let limit: String = limit
+                .map(|(limit, seconds)| format!(", by limit {limit}, retry after {seconds} s"))
+                .collect();
+            format!("{} {status} {error} ({detail}{limit})", paint.bad("DENY"))
         }
         (Decision::Deny, ..) => paint.bad("DENY"),
         (Decision::Unknown, ..) => {
@@ -172,12 +176,23 @@ fn required(required: &Required, paint: Paint) -> String {
 }
 
 fn limit(limit: &LimitSaid) -> String {
-    let burst = limit.burst.map_or_else(String::new, |burst| format!(", burst {burst}"));
-    let tier = limit
-        .tier
-        .as_ref()
-        .map_or_else(String::new, |tier| format!(", tier {tier}"));
-    format!("{}: {} by {}{burst}{tier}", limit.name, limit.rate, limit.by)
+    let mut line = format!("{}: {}", limit.name, limit.rate);
+    if limit.tokens {
+        line.push_str(" tokens");
+    }
+    // Writing to a String cannot fail.
+    let _ = write!(line, " by {}", limit.by);
+    if let Some(burst) = limit.burst {
+        let _ = write!(line, ", burst {burst}");
+    }
+    if !limit.charge_on.is_empty() {
+        let statuses: Vec<String> = limit.charge_on.iter().map(ToString::to_string).collect();
+        let _ = write!(line, ", for answers of {}", statuses.join(" "));
+    }
+    if let Some(tier) = &limit.tier {
+        let _ = write!(line, ", tier {tier}");
+    }
+    line
 }
 
 fn head(sent: &Sent, paint: Paint) -> Vec<String> {

@@ -75,6 +75,8 @@ families! {
         "Proven callers judged by what their route requires.";
     limit_decisions: IntCounterVec = counter("gateway_rate_limit_decisions_total", ["limit", "decision"]),
         "Requests judged by a limit.";
+    llm_tokens: IntCounterVec = counter("gateway_llm_tokens_total", ["route", "kind"]),
+        "Tokens that answers of language models cost, as they say or as estimated.";
     limit_keys: IntGaugeVec = gauge("gateway_rate_limit_keys", ["limit"]),
         "Callers whose counts are remembered.";
     api_key_validations: IntCounterVec = counter("gateway_api_key_validations_total", ["source", "status"]),

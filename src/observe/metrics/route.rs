@@ -11,6 +11,7 @@ use super::outcomes::Outcomes;
 use crate::observe::Decision;
 use crate::policy::denial::Code;
 use crate::policy::identity::AuthMethod;
+use crate::policy::usage::Tokens;
 
 /// The `method` label; whatever else a client sends is the last.
 const METHODS: [&str; 10] = [
@@ -44,6 +45,8 @@ pub struct RouteMetrics {
     none: Outcomes,
     permission_allowed: IntCounter,
     permission_denied: IntCounter,
+    /// Of a route that reads them: those that a model read, and those that it wrote.
+    tokens: Option<[IntCounter; 2]>,
 }
 
 impl RouteMetrics {
@@ -72,6 +75,7 @@ impl RouteMetrics {
             none: decisions(AuthMethod::None),
             permission_allowed: permissions(Decision::Allow),
             permission_denied: permissions(Decision::Deny),
+            tokens: None,
         };
         let methods = if methods.is_empty() {
             &[Method::GET, Method::POST]
@@ -95,6 +99,21 @@ impl RouteMetrics {
         match self.counter(method, status.as_u16()) {
             Some(counter) => counter.inc(),
             None => self.look_up(method, status.as_u16()).inc(),
+        }
+    }
+
+    /// With its counters of tokens: it reads them from answers.
+    pub(super) fn with_tokens(mut self, families: &Families) -> Self {
+        let tokens = |kind| families.llm_tokens.with_label_values(&[self.name.as_str(), kind]);
+        self.tokens = Some([tokens("input"), tokens("output")]);
+        self
+    }
+
+    /// Counts what an answer cost.
+    pub fn count_tokens(&self, tokens: Tokens) {
+        if let Some([input, output]) = &self.tokens {
+            input.inc_by(tokens.input.into());
+            output.inc_by(tokens.output.into());
         }
     }
 

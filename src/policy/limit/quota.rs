@@ -1,6 +1,8 @@
-//! So much in so much time: the numbers of a rate, and GCRA, which spreads them. Pure arithmetic; depends on nothing.
+//! So much in so much time: the numbers of a rate, and GCRA, which spreads them. Pure arithmetic.
 
 use std::fmt;
+
+use super::Measure;
 
 pub(super) const SECOND_NS: u64 = 1_000_000_000;
 
@@ -33,6 +35,25 @@ impl Left {
         Self {
             remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
             window_s: Some(until_next_ns.max(steady_ns).div_ceil(SECOND_NS)),
+        }
+    }
+}
+
+impl Left {
+    /// As it would be had one unit less been taken.
+    #[must_use]
+    pub fn with_one_more(self, measure: &Measure) -> Self {
+        let remaining = self.remaining.saturating_add(1);
+        let quota = match measure {
+            Measure::Gcra(quota) | Measure::SlidingWindow(quota) => quota,
+            Measure::Concurrent(_) => return Self { remaining, ..self },
+        };
+        let steady_s = u64::from(remaining)
+            .saturating_mul(quota.interval_ns())
+            .div_ceil(SECOND_NS);
+        Self {
+            remaining,
+            window_s: self.window_s.map(|seconds| seconds.max(steady_s)),
         }
     }
 }

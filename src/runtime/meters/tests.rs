@@ -47,12 +47,10 @@ impl Scene {
             let spec = LimitSpec {
                 name: limit.name.clone(),
                 max_keys,
-                counting: match limit.plan.measure {
-                    Measure::Gcra(_) => Counting::Gcra,
-                    Measure::SlidingWindow(_) => Counting::SlidingWindow,
-                    Measure::Concurrent(_) => Counting::Concurrent,
-                },
-                meaning: String::new(),
+                rate: limit.plan.measure,
+                by: By::Ip,
+                unit: Unit::Requests,
+                ipv6_prefix: 64,
                 in_store: None,
             };
             Arc::new(Counters::new(spec, metrics.limit(&limit.name), None))

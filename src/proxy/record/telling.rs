@@ -1,0 +1,137 @@
+//! What a record tells when its request has ended: metrics, and the access line.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::observe::access_log::{AccessLine, protocol_name};
+use crate::observe::metrics::{Metrics, RouteMetrics};
+use crate::policy::canary::Arm;
+use crate::policy::denial::Code;
+use crate::policy::identity::{AuthMethod, HeaderText};
+use crate::policy::usage::Tokens;
+
+use super::Record;
+
+impl Record {
+    pub(super) fn measure(&self, elapsed_ns: u64, tokens: Option<Tokens>) {
+        let metrics = &self.client.worker.gateway.metrics;
+        metrics.requests_in_flight.dec();
+        if self.untrusted_forwarding {
+            self.client.admitted.listener.metrics.untrusted_forwarding.inc();
+        }
+        let route = self
+            .route
+            .and_then(|place| self.snapshot.routes.get(place))
+            .unwrap_or(&metrics.no_route);
+        route.count_request(&self.method, self.status);
+        if let Some(arm) = self.arm
+            && let Some(Some(canary)) = self.route.and_then(|place| self.snapshot.canaries.get(place))
+        {
+            canary.count(arm, self.status);
+        }
+        route.duration.observe(seconds(elapsed_ns));
+        route.overhead.observe(seconds(self.overhead_ns));
+        if let Some(tokens) = tokens {
+            route.count_tokens(tokens);
+        }
+        if self.judged {
+            self.measure_judgement(metrics, route);
+        } else if self.refused.is_some() {
+            // Before anybody was asked who is calling.
+            route.count_decision(AuthMethod::None, self.refused);
+        }
+        if let (Some((upstream, _)), Some(upstream_ns)) = (&self.upstream, self.upstream_ns) {
+            upstream.metrics.duration.observe(seconds(upstream_ns));
+        }
+    }
+
+    fn measure_judgement(&self, metrics: &Metrics, route: &RouteMetrics) {
+        route.count_decision(self.auth_method, self.refused);
+        if let Some(permitted) = self.permitted {
+            route.count_permission(permitted);
+        }
+        // Whoever was identified presented something valid, whatever it was then refused for.
+        let fault = if self.identity.is_some() { None } else { self.refused };
+        match self.auth_method {
+            AuthMethod::Jwt => {
+                metrics.jwt_validations.count(fault);
+                metrics.jwt_validation_duration.observe(seconds(self.judged_ns));
+            }
+            AuthMethod::ApiKey => metrics.api_key_validations.of(self.known_by).count(fault),
+            AuthMethod::Internal | AuthMethod::None => {}
+        }
+    }
+
+    pub(super) fn write(&self, elapsed_ns: u64, tokens: Option<Tokens>) {
+        let route = self.route.and_then(|place| self.snapshot.policy.routes.get(place));
+        let wanted = route.map_or(self.snapshot.config.log.access, |route| route.access_log);
+        if !wanted {
+            return;
+        }
+        let identity = self.identity.as_deref();
+        let endpoint = self
+            .upstream
+            .as_ref()
+            .and_then(|(upstream, place)| upstream.endpoints.get(*place));
+        let line = AccessLine {
+            time_ms: self
+                .began_ms
+                .saturating_add(i64::try_from(elapsed_ns / 1_000_000).unwrap_or(0)),
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            listener: &self.client.admitted.listener.config.name,
+            protocol: protocol_name(self.version),
+            host: self
+                .host
+                .as_ref()
+                .map(HeaderValue::as_bytes)
+                .filter(|host| !host.contains(&b'@')),
+            route: route.map(|route| &*route.name),
+            method: Some(self.method.as_str()),
+            path: Some(self.target.path().as_bytes()),
+            status: self.status,
+            bytes_in: self
+                .progress
+                .as_ref()
+                .map_or(self.tunnel_in, |progress| progress.bytes()),
+            bytes_out: self.bytes_out,
+            duration: Duration::from_nanos(elapsed_ns),
+            upstream_duration: self.upstream_ns.map(Duration::from_nanos),
+            client_ip: Some(self.origin.client),
+            auth_mode: route.map(|route| &*route.mode_on(self.arm).name),
+            auth_method: self.judged.then_some(self.auth_method),
+            decision: Some(self.decision),
+            reason: self.reason,
+            detail: self.detail,
+            missing: self.missing.as_deref(),
+            arm: self.arm.map(Arm::name),
+            shadow: self.shadow.map(|shadow| shadow.difference.name()),
+            shadow_reason: self.shadow.and_then(|shadow| shadow.refused).map(Code::name),
+            user_id: identity.map(|identity| identity.user.as_str()),
+            acting_for: identity
+                .and_then(|identity| identity.acting_for.as_ref())
+                .map(HeaderText::as_str),
+            client_id: identity
+                .and_then(|identity| identity.client.as_ref())
+                .map(HeaderText::as_str),
+            key_id: identity.and_then(|identity| identity.key_id.as_deref()),
+            issuer: identity.and_then(|identity| identity.issuer.as_deref()),
+            tenant: identity
+                .and_then(|identity| identity.tenant.as_ref())
+                .map(HeaderText::as_str),
+            scopes: identity.map_or(&[][..], |identity| &identity.scopes),
+            limit: self.limit.as_deref(),
+            tokens,
+            upstream: self.upstream.as_ref().map(|(upstream, _)| &*upstream.spec.name),
+            endpoint: endpoint.map(|endpoint| &*endpoint.name),
+            user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
+            ..AccessLine::default()
+        };
+        self.client.worker.lines.write(|out, format| line.write(format, out));
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "exact up to 104 days")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
