@@ -106,7 +106,8 @@ async fn curl_speaks_every_version_over_tls_and_without() {
     let ca: &str = Path::to_str(&ca).unwrap();
     for (listener, scheme, version, spoken) in [
         ("plain", "http", "--http1.1", "1.1"),
-        ("plain", "http", "--http1.0", "1"),
+        // A server answers in its own version (RFC 9110 §2.5).
+        ("plain", "http", "--http1.0", "1.1"),
         ("plain", "http", "--http2-prior-knowledge", "2"),
         ("tls", "https", "--http1.1", "1.1"),
         ("tls", "https", "--http2", "2"),
