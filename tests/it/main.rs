@@ -26,6 +26,7 @@ mod keys;
 mod limits;
 mod logs_and_metrics;
 mod malformed;
+mod managed_keys;
 mod migration;
 mod migration_pairs;
 mod migration_under_load;
