@@ -40,7 +40,7 @@ def gateway(gateway_of, litellm, issuer):
         JWKS_URL=issuer.jwks_url,
         LITELLM_URL=litellm,
         LITELLM_KEY=LITELLM_KEY,
-        BATCH_KEY_HASH="sha256:" + hashlib.sha256(BATCH_KEY.encode()).hexdigest(),
+        BATCH_KEY_SHA256=hashlib.sha256(BATCH_KEY.encode()).hexdigest(),
         MODELS_THINK_FOR="5s",
     )
 

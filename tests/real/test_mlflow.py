@@ -53,7 +53,7 @@ def gateway(gateway_of, mlflow, issuer, ports):
         ISSUER=issuer.name,
         JWKS_URL=issuer.jwks_url,
         MLFLOW_URL=mlflow,
-        TRAINING_KEY_HASH="sha256:" + hashlib.sha256(TRAINING_KEY.encode()).hexdigest(),
+        TRAINING_KEY_SHA256=hashlib.sha256(TRAINING_KEY.encode()).hexdigest(),
     )
 
 
