@@ -28,7 +28,8 @@ class Complete:
             self.redis_port = port
             self.issuer = self._stack.enter_context(Issuer())
             behind = {"PASSWORD": PASSWORD, "CUSTOMERS_KEY": CUSTOMERS_KEY}
-            self.platform = self._stack.enter_context(service("platform.py", env=behind))
+            self.stand_in = self._stack.enter_context(service("stand_in.py", env=behind))
+            self.second = self._stack.enter_context(service("stand_in.py", env=behind))
             undo.pop_all()
 
     def start(self, config):
@@ -41,7 +42,7 @@ class Complete:
         issuer = {"ISSUER": self.issuer.name, "JWKS_URL": self.issuer.jwks_url}
         store = {"REDIS_URL": f"redis://127.0.0.1:{self.redis_port}", "GATEWAY_RECORD_KEY": secrets.token_hex(32)}
         balancer = {"GATEWAY__LISTENERS__PUBLIC__TRUSTED_PROXIES": "127.0.0.0/8"}
-        up = self.platform.url
+        up = self.stand_in.url
         return {
             "platform": issuer
             | store
@@ -68,7 +69,7 @@ class Complete:
                 "VLLM_API_KEY": MODEL_KEY,
                 "FRONTEND_ORIGIN": "https://chat.example.com",
                 **dict.fromkeys(["ORCHESTRATOR_URL", "VLLM_1_URL"], up),
-                "VLLM_2_URL": up.replace("127.0.0.1", "localhost"),
+                "VLLM_2_URL": self.second.url,
             },
             "resource-server": issuer | balancer | {"JWT_SECRET_KEY": JWT_SECRET, "API_URL": up},
         }

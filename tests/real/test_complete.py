@@ -1,5 +1,8 @@
 """`deploy/recipes/complete/`: each config is started as it stands, and asked what its comments promise."""
 
+import base64
+import hmac
+import json
 import subprocess
 
 import httpx
@@ -7,7 +10,7 @@ import pytest
 from websockets.sync.client import connect
 
 from complete import CUSTOMERS_KEY, INTERNAL_KEY, JWT_SECRET, MODEL_KEY, PASSWORD, Complete, bearer, from_client
-from issuer import shared_secret_token
+from issuer import claims_of, shared_secret_token
 from processes import eventually
 
 
@@ -175,6 +178,13 @@ def test_both_kinds_of_token_pass_while_a_resource_server_moves(resource_server,
 
 
 def test_a_public_key_is_no_shared_secret(resource_server, beside):
-    key = httpx.get(beside.issuer.jwks_url, trust_env=False).text
-    forged = shared_secret_token("ada", key, aud="tasks-api", iss=beside.issuer.name, roles=["admin"])
+    key = httpx.get(beside.issuer.jwks_url, trust_env=False).content
+    about = claims_of("ada") | {"aud": "tasks-api", "iss": beside.issuer.name, "roles": ["admin"]}
+    head, body = (part(json.dumps(told).encode()) for told in [{"alg": "HS256", "kid": "first"}, about])
+    forged = f"{head}.{body}.{part(hmac.digest(key, f'{head}.{body}'.encode(), 'sha256'))}"
     assert resource_server.client.get("/tasks/1", headers=bearer(forged)).json()["error"] == "invalid_token"
+
+
+def part(of):
+    """Of a token."""
+    return base64.urlsafe_b64encode(of).rstrip(b"=").decode()
