@@ -97,7 +97,10 @@ fn each_config_that_users_copy_holds_and_leaves_no_door_open() {
             .args(["check", "--audit"]);
         // By the rule of deploy/recipes/README.md what has no default is a secret.
         let included = read("gateway.toml");
-        for name in references(&text).chain(references(&included)).filter(|name| !name.contains(":-")) {
+        for name in references(&text)
+            .chain(references(&included))
+            .filter(|name| !name.contains(":-"))
+        {
             // No two are alike.
             command.env(name, format!("{:0>64}", name.len()));
         }
