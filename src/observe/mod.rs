@@ -7,6 +7,7 @@ pub mod events;
 mod line;
 pub mod metrics;
 pub mod output;
+pub mod sampler;
 
 /// `log.format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
