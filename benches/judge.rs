@@ -359,7 +359,9 @@ impl World {
         let mut case = judge::open(policy, &facts, meters).map_err(|refused| refused.denial.code)?;
         let evidence = at_once(evidence::gather(&self.metrics, snapshot, &facts, &mut case));
         let undecided = judge::decide(policy, &facts, case, &evidence, meters);
-        Ok(at_once(evidence::conclude(snapshot, undecided, self.now.monotonic_ns)))
+        let now_ns = self.now.monotonic_ns;
+        let answer = at_once(evidence::of_shared_limits(snapshot, undecided.asks(), now_ns));
+        Ok(undecided.conclude(answer, meters, now_ns))
     }
 
     fn allow(&self, count: &mut Count, path: &'static str, credential: &[(&'static str, &str)]) {
