@@ -9,6 +9,7 @@ use crate::policy::facts::Facts;
 use crate::policy::headers::{Hop, address_value};
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::request_id;
+use crate::policy::trace::{Onward, Parent};
 use crate::policy::verdict::Permit;
 use crate::protocol::{Speller, Spelling, host_name};
 use crate::runtime::upstream::{authority_of, name_of};
@@ -84,6 +85,11 @@ impl Gateway<'_> {
             secure: facts.transport.is_secure(),
             request_id: own_id.unwrap_or(&new_id),
             upgrade: upgrade_of(Version::HTTP_11, &request.method, &request.headers),
+            trace: self
+                .compiled
+                .telemetry
+                .as_ref()
+                .map(|_| foretold_trace(&request.headers)),
         };
         let mut headers = request.headers.clone();
         policy
@@ -105,6 +111,14 @@ impl Gateway<'_> {
             value: value.clone(),
         }));
         Some(made)
+    }
+}
+
+/// What the upstream would be told of the trace, whose new ids nobody knows yet.
+fn foretold_trace(headers: &HeaderMap) -> Onward {
+    Onward {
+        traceparent: HeaderValue::from_static("(a new one for each request)"),
+        continues: Parent::of(headers).is_some(),
     }
 }
 

@@ -281,7 +281,6 @@ fn accept(step: &mut Step, identity: &Identity) {
         .map(|user| format!("acting for {}", user.as_str()));
     step.detail = key.or(issuer).or(acting);
 }
-
 /// The token that proves `identity`, if it was one.
 fn proof<'e>(evidence: &'e Evidence, identity: Option<&Identity>) -> Option<&'e VerifiedToken> {
     match (evidence, identity) {
