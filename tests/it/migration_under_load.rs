@@ -78,7 +78,7 @@ fn request(n: u32, token: &str) -> (Caller, Request) {
             .header("X-Internal-Auth", SECRET)
             .header("X-Forwarded-For", from);
         // Some services act for a user, some for nobody.
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             request
         } else {
             request.header("X-User-ID", &format!("user-{}", n % 50))
