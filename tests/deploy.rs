@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What begins the names of our metrics.
@@ -82,6 +82,60 @@ fn each_alert_has_a_test() {
     for name in names {
         assert!(tests.contains(&format!("alertname=\"{name}\"")), "{name} has no test");
     }
+}
+
+#[test]
+fn each_recipe_holds_and_leaves_no_door_open() {
+    for recipe in recipes() {
+        let text = std::fs::read_to_string(&recipe).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command
+            .env_clear()
+            .arg("--config")
+            .arg(&recipe)
+            .args(["check", "--audit"]);
+        // By the rule of deploy/recipes/README.md what has no default is a secret.
+        for name in references(&text).filter(|name| !name.contains(":-")) {
+            command.env(name, "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8");
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}{wrong}", recipe.display());
+    }
+}
+
+#[test]
+fn each_recipe_is_in_the_list_and_has_its_test() {
+    let (list, tests) = (read("deploy/recipes/README.md"), root().join("tests/real"));
+    for recipe in recipes() {
+        let name = recipe.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            list.contains(&format!("]({name}.toml)")),
+            "deploy/recipes/README.md does not list {name}.toml"
+        );
+        let test = tests.join(format!("test_{}.py", name.replace('-', "_")));
+        assert!(test.exists(), "{name}.toml has no {}", test.display());
+    }
+}
+
+/// The files of `deploy/recipes`.
+fn recipes() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join("deploy/recipes")).unwrap();
+    let files = entries.map(|entry| entry.unwrap().path());
+    let recipes: Vec<_> = files
+        .filter(|file| file.extension().is_some_and(|end| end == "toml"))
+        .collect();
+    assert!(!recipes.is_empty(), "no recipes");
+    recipes
+}
+
+/// `NAME` and `NAME:-default` of each `${env:…}` that is not in a comment.
+fn references(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .flat_map(|line| line.split("${env:").skip(1))
+        .filter_map(|rest| rest.split('}').next())
 }
 
 /// The names of the table of metrics.

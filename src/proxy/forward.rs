@@ -9,6 +9,7 @@ use crate::policy::action::{Forward, Target};
 use crate::policy::credential::{WEBSOCKET_PROTOCOL, websocket_bearer};
 use crate::policy::headers::Hop;
 use crate::policy::hop_by_hop::strip_response;
+use crate::policy::trace::Span;
 use crate::policy::verdict::Permit;
 use crate::protocol::Spelling;
 use crate::protocol::exchange::ResponseHead;
@@ -128,6 +129,7 @@ fn for_upstream(
         secure: client.transport().is_secure(),
         request_id: &record.request_id,
         upgrade,
+        trace: record.trace.span().and_then(Span::onward),
     };
     let (mut parts, body) = request.into_parts();
     let (body, progress) = RequestBody::of(body, route.max_body);

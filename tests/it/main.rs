@@ -48,6 +48,7 @@ mod status_page;
 mod store;
 mod streams;
 mod takeover;
+mod telemetry;
 mod tls;
 mod token_places;
 mod tokens;

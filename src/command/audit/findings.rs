@@ -156,6 +156,8 @@ findings! {
         "count by user or ip there, or give tier `internal` its own rate".
     StoreInTheClear Medium "store-in-the-clear": "the shared store is spoken to in the clear over a network that is not yours";
         "use rediss:// in redis.url".
+    CollectorInTheClear Medium "collector-in-the-clear": "spans are sent in the clear to a collector that is not near";
+        "use https:// in telemetry.otlp".
     RecordsUnsigned High "records-unsigned": "identities are shared through the store without a key of their own";
         "set redis.record_key to 32 random bytes".
     RevocationServesOn Low "revocation-serves-on": "while the store is away, what was last known of revocations serves";

@@ -6,6 +6,7 @@
 mod auth_service;
 mod client;
 mod clock;
+mod collector;
 mod gateway;
 pub mod http2;
 mod issuer;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 pub use auth_service::AuthService;
 pub use client::{Client, Request, Response, refused};
 pub use clock::Clock;
+pub use collector::{Collector, Exported};
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
 pub use redis::{Redis, RedisCluster};
