@@ -1,5 +1,5 @@
 //! What lies under `deploy/` speaks of the gateway as it is: alerts and dashboard ask for metrics that exist, alerts fire when
-//! they should, and Compose starts what the files need.
+//! they should, and every config that users copy holds and leaves nothing wide open.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -85,8 +85,9 @@ fn each_alert_has_a_test() {
 }
 
 #[test]
-fn each_recipe_holds_and_leaves_no_door_open() {
-    for recipe in recipes() {
+fn each_config_that_users_copy_holds_and_leaves_no_door_open() {
+    let others = [root().join("gateway.toml"), root().join("deploy/compose.toml")];
+    for recipe in [files("deploy/recipes"), files("deploy/recipes/complete"), others.into()].concat() {
         let text = std::fs::read_to_string(&recipe).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
         command
@@ -95,8 +96,13 @@ fn each_recipe_holds_and_leaves_no_door_open() {
             .arg(&recipe)
             .args(["check", "--audit"]);
         // By the rule of deploy/recipes/README.md what has no default is a secret.
-        for name in references(&text).filter(|name| !name.contains(":-")) {
-            command.env(name, "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8");
+        let included = read("gateway.toml");
+        for name in references(&text)
+            .chain(references(&included))
+            .filter(|name| !name.contains(":-"))
+        {
+            // No two are alike.
+            command.env(name, format!("{:0>64}", name.len()));
         }
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
@@ -108,7 +114,7 @@ fn each_recipe_holds_and_leaves_no_door_open() {
 #[test]
 fn each_recipe_is_in_the_list_and_has_its_test() {
     let (list, tests) = (read("deploy/recipes/README.md"), root().join("tests/real"));
-    for recipe in recipes() {
+    for recipe in files("deploy/recipes") {
         let name = recipe.file_stem().unwrap().to_str().unwrap();
         assert!(
             list.contains(&format!("]({name}.toml)")),
@@ -119,15 +125,24 @@ fn each_recipe_is_in_the_list_and_has_its_test() {
     }
 }
 
-/// The files of `deploy/recipes`.
-fn recipes() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(root().join("deploy/recipes")).unwrap();
+#[test]
+fn each_complete_config_is_in_the_list() {
+    let list = read("deploy/recipes/README.md");
+    for config in files("deploy/recipes/complete") {
+        let name = config.file_name().unwrap().to_str().unwrap();
+        assert!(list.contains(&format!("](complete/{name})")), "{name} is not listed");
+    }
+}
+
+/// The configs of a folder.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap();
     let files = entries.map(|entry| entry.unwrap().path());
-    let recipes: Vec<_> = files
+    let configs: Vec<_> = files
         .filter(|file| file.extension().is_some_and(|end| end == "toml"))
         .collect();
-    assert!(!recipes.is_empty(), "no recipes");
-    recipes
+    assert!(!configs.is_empty(), "no configs in {folder}");
+    configs
 }
 
 /// `NAME` and `NAME:-default` of each `${env:…}` that is not in a comment.

@@ -22,6 +22,7 @@ pub use super::response_head::ResponseHead;
 use super::response_head::{Judged, ResponseJudge};
 use super::scratch::{self, Flow};
 use super::stream::Stream;
+use super::turn::in_turn;
 use super::upstream::{Connection, Outgoing, framing_of, write_head};
 
 /// Interim responses before the final one; more are nonsense.
@@ -169,6 +170,7 @@ where
     /// # Errors
     /// Why there is none.
     pub async fn head(&mut self, patience: Patience) -> Result<ResponseHead, Fault> {
+        in_turn().await;
         std::future::poll_fn(|cx| self.poll_head(cx, patience)).await
     }
 

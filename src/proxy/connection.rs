@@ -16,6 +16,7 @@ use crate::policy::headers::address_value;
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::protocol::downstream::{After, Arrival, Downstream, RequestStream};
 use crate::protocol::stream::Stream;
+use crate::protocol::turn::in_turn;
 use crate::runtime::gateway::Phase;
 use crate::runtime::request_body::ClientBody;
 
@@ -165,6 +166,7 @@ async fn answer(connection: &Mutex<Downstream>, response: Response<ResponseBody>
         .answer(&head, body.spelling(), body.size_hint().exact(), last);
     drop(head);
     let mut writing = Writing { body, ended: false };
+    in_turn().await;
     std::future::poll_fn(|cx| writing.poll(connection, cx)).await?;
     let Writing { body, .. } = writing;
     if body.is_tunnel() {

@@ -89,8 +89,8 @@ pub async fn forward(
         place,
         worker: client.worker.index,
     };
-    let now_ms = client.worker.gateway.clock.unix_ms();
-    let ends = permit.ends_s().and_then(|ends_s| Expiry::at(ends_s, now_ms));
+    let clock = client.worker.gateway.clock;
+    let ends = permit.ends_s().and_then(|ends_s| Expiry::at(ends_s, clock.unix_ms()));
     let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
         // One that nobody asked for, or that answers somebody else's key, is nonsense (hardening r30).
         let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(&head.headers));

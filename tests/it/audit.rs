@@ -114,6 +114,7 @@ async fn a_careless_config_is_told_of_each_thing_and_a_high_one_fails() {
         "address-connections-unbounded",
         "no-drain-delay",
         "no-audience",
+        "secret-without-audience",
         "no-issuer-name",
         "any-token-type",
         "symmetric-tokens",

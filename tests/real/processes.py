@@ -14,7 +14,7 @@ INSTALLED = ROOT / "target/real"
 SERVICES = ROOT / "tests/real/services"
 
 # Two busy cores make everything slow; what does not come in this time does not come.
-PATIENCE_S = 90
+PATIENCE_S = 240
 
 
 def python(environment="main"):

@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from person import service_token
+from processes import eventually
 
 AUDIENCE = "https://agents.example.com"
 SECRET = secrets.token_hex(32)
@@ -76,6 +77,17 @@ def test_the_first_event_comes_before_the_second_is_made(gateway, person):
         # The second waits for this.
         assert gateway.client.post("/api/v1/chat/ordering/release", headers=JOB).status_code == 200
         assert list(events) == ['{"word": "one"}', '{"word": "two"}', "[DONE]"]
+
+
+def test_the_runtime_is_told_when_nobody_listens_any_more(gateway, person):
+    def heard():
+        return gateway.client.get("/api/v1/chat/heard", headers=JOB).json()
+
+    sent = {"text": "one two", "conversation": "left alone"}
+    with gateway.client.stream("POST", "/api/v1/chat/stream", json=sent, headers=person) as answer:
+        next(answer.iter_lines())
+        assert heard() == ["left alone"]
+    eventually("it stops", lambda: heard() == [])
 
 
 def test_a_stream_begins_as_soon_as_the_runtime_began_it(gateway, runtime, person, record_testsuite_property):
@@ -156,6 +168,29 @@ def test_uploads_arrive_whole(gateway, person):
     pieces = (content[begin : begin + (1 << 18)] for begin in range(0, len(content), 1 << 18))
     chunked = gateway.client.put("/api/v1/files/model.bin", content=pieces, headers=person)
     assert chunked.json() == {"name": "model.bin", "size": len(content), "sha256": digest}
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "chunked"])
+def test_uploads_that_are_refused_are_told_so(gateway, person, chunked):
+    """Not by a connection that breaks while the client still sends."""
+    piece = bytes(1 << 20)
+
+    def post(path, headers):
+        content = (piece for _ in range(64)) if chunked else piece * 64
+        return gateway.client.post(path, content=content, headers=headers | {"Content-Type": "application/json"})
+
+    for path, headers, status in (
+        ("/api/v1/files", {}, 401),
+        ("/api/v1/files", {"X-API-Key": "agt_live_guess"}, 401),
+        ("/api/v1/nowhere", person, 404),
+        ("/api/v1/chat", person, 413),
+    ):
+        assert post(path, headers).status_code == status, path
+
+
+def test_its_redirects_lead_back_to_the_gateway(gateway, person):
+    answer = gateway.client.post("/api/v1/chat/", json={"text": "olleh"}, headers=person)
+    assert (answer.status_code, answer.headers["location"]) == (307, gateway.url + "/api/v1/chat")
 
 
 def test_a_browser_elsewhere_may_read_answers_and_refusals(gateway):

@@ -113,6 +113,7 @@ def test_known_keys_go_on_to_work_while_it_is_away(gateway, auth_service, ada):
     made = gateway.client.post("/api/v1/keys", headers=at("192.0.2.1", ada)).json()
     key = at("192.0.2.1", {"X-API-Key": made["key"]})
     assert gateway.client.get("/api/v1/models/one", headers=key).status_code == 200
+    # The last test of this file: it does not come back.
     auth_service.stop()
     assert gateway.client.get("/api/v1/models/one", headers=key).status_code == 200
     assert gateway.client.get("/api/v1/models/one", headers=at("192.0.2.1", ada)).status_code == 200

@@ -94,6 +94,8 @@ findings! {
         "set server.drain_delay to what your load balancer needs to notice, 5s say".
     NoAudience High "no-audience": "an issuer's tokens for any service are taken";
         "set audiences to the name that this service has there".
+    SecretWithoutAudience Medium "secret-without-audience": "tokens that a shared secret signed for any service are taken";
+        "set audiences, once the tokens name this service".
     NoIssuerName Medium "no-issuer-name": "tokens without `iss` are taken";
         "set issuer to the token's `iss`".
     AnyTokenType Medium "any-token-type": "an issuer's tokens of any kind are taken";

@@ -16,6 +16,8 @@ from serving import serve
 app = FastAPI()
 # By name of the conversation: the rest of its answer waits for it.
 released = {}
+# Conversations that somebody listens to.
+heard = set()
 
 
 class Message(BaseModel):
@@ -38,19 +40,28 @@ async def stream(message: Message, x_user_id: str = Header()):
     waits = released.setdefault(message.conversation, asyncio.Event()) if message.conversation else None
 
     async def events():
-        # The clock is the machine's: a client here reads the same.
-        yield event(user=x_user_id, sent_ns=time.monotonic_ns())
-        for word in message.text.split():
-            if waits:
-                await waits.wait()
-            yield event(word=word)
-        yield "data: [DONE]\n\n"
+        heard.add(message.conversation)
+        try:
+            # The clock is the machine's: a client here reads the same.
+            yield event(user=x_user_id, sent_ns=time.monotonic_ns())
+            for word in message.text.split():
+                if waits:
+                    await waits.wait()
+                yield event(word=word)
+            yield "data: [DONE]\n\n"
+        finally:
+            heard.discard(message.conversation)
 
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
 def event(**fields):
     return f"data: {json.dumps(fields)}\n\n"
+
+
+@app.get("/api/v1/chat/heard")
+def who_is_heard():
+    return sorted(heard)
 
 
 @app.post("/api/v1/chat/{conversation}/release")
