@@ -9,6 +9,7 @@ mod report;
 mod request;
 mod route_choice;
 mod secrecy;
+mod sent;
 mod text;
 mod verdict;
 

@@ -253,10 +253,16 @@ pub(super) struct Sent {
     pub(super) name: String,
     /// Its first endpoint.
     pub(super) url: String,
+    /// That and the target: where the request goes.
+    pub(super) full_url: String,
     pub(super) method: String,
     pub(super) target: String,
     /// Name and value, in no particular order across names.
     pub(super) headers: Vec<(String, String)>,
+    /// Those of them that the client did not send, or not with that value.
+    pub(super) added: Vec<(String, String)>,
+    /// Names of the client's headers that do not go on as they came.
+    pub(super) removed: Vec<String>,
 }
 
 /// An answer that the gateway would give by itself.

@@ -206,13 +206,24 @@ fn limit(limit: &LimitSaid) -> String {
     line
 }
 
+/// As a patch is written: `+` before what is added to the client's head, `-` before what is taken off it.
 fn head(sent: &Sent, paint: Paint) -> Vec<String> {
     let mut lines = vec![
         format!("{} at {}", sent.name, sent.url),
+        format!("as {}", sent.full_url),
         format!("{} {} HTTP/1.1", sent.method, sent.target),
     ];
-    let headers = sent.headers.iter();
-    lines.extend(headers.map(|(name, value)| format!("{} {value}", paint.faint(&format!("{name}:")))));
+    let mut added = sent.added.iter().collect::<Vec<_>>();
+    lines.extend(sent.headers.iter().map(|header| {
+        let (name, value) = header;
+        let same = added.iter().position(|added| *added == header);
+        let mark = match same.map(|place| added.remove(place)) {
+            Some(_) => paint.good("+"),
+            None => " ".to_owned(),
+        };
+        format!("{mark} {} {value}", paint.faint(&format!("{name}:")))
+    }));
+    lines.extend(sent.removed.iter().map(|name| format!("{} {name}", paint.bad("-"))));
     lines
 }
 

@@ -4,6 +4,7 @@
 //! Nothing here sleeps for a fixed time: whoever waits, waits for something, up to [`PATIENCE`].
 
 mod auth_service;
+mod browser;
 mod client;
 mod clock;
 mod collector;
@@ -17,6 +18,7 @@ mod upstream;
 use std::time::{Duration, Instant};
 
 pub use auth_service::AuthService;
+pub use browser::Browser;
 pub use client::{Client, Request, Response, refused};
 pub use clock::Clock;
 pub use collector::{Collector, Exported};
