@@ -6,9 +6,11 @@
 mod auth_service;
 mod client;
 mod clock;
+mod dice;
 mod gateway;
 pub mod http2;
 mod issuer;
+mod names;
 mod redis;
 pub mod tls;
 mod upstream;
@@ -18,8 +20,10 @@ use std::time::{Duration, Instant};
 pub use auth_service::AuthService;
 pub use client::{Client, Request, Response, refused};
 pub use clock::Clock;
+pub use dice::Dice;
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
+pub use names::Names;
 pub use redis::{Redis, RedisCluster};
 pub use upstream::{Conversation, Gate, Received, Upstream};
 
