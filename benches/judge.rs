@@ -1,4 +1,5 @@
-//! What one judgement costs, in instructions: a verdict of each kind, a route look-up, header surgery, a charge, an access line.
+//! What one judgement costs, in instructions: a verdict of each kind, a route look-up, header surgery, a charge, an access line, a
+//! span and the lack of one.
 //!
 //! `cargo bench --bench judge [NAME…]` runs itself once a case under callgrind, which counts only what happens inside [`measured`]:
 //! neither set-up nor the copies that a case consumes. Instructions do not depend on what else the machine does, so two builds can be
@@ -28,6 +29,7 @@ use gateway::config::{Environment, Problems, load_text};
 use gateway::demo::tokens::{self, ADA, Signature, Signer};
 use gateway::observe::access_log::AccessLine;
 use gateway::observe::metrics::Metrics;
+use gateway::observe::span::ServerSpan;
 use gateway::observe::{Decision, Format};
 use gateway::policy::Policy;
 use gateway::policy::address::{Believed, Origin};
@@ -40,6 +42,7 @@ use gateway::policy::headers::{Hop, address_value};
 use gateway::policy::identity::AuthMethod;
 use gateway::policy::judge::{self, Evidence};
 use gateway::policy::limit::{Ask, BucketKey, Meter};
+use gateway::policy::trace::{Chance, Sampling, Span, Trace};
 use gateway::policy::verdict::{Effect, Verdict};
 use gateway::runtime::clock::Clock;
 use gateway::runtime::evidence;
@@ -146,7 +149,20 @@ const CASES: &[Case] = &[
         let large = world.large.get_or_init(|| snapshot(&config(1000), &world.metrics));
         world.look_up(count, &large.policy);
     }),
-    ("header surgery, 15 headers", World::operate),
+    ("header surgery, 15 headers", |world, count| world.operate(count, None)),
+    ("header surgery, 15 headers, within a span", |world, count| {
+        world.operate(count, span(&usual_headers()).span());
+    }),
+    ("trace, none made and none told", |_, count| {
+        follow(count, None, false);
+    }),
+    ("trace, none made, the client's told", |_, count| {
+        follow(count, None, true);
+    }),
+    ("trace, continued", |_, count| {
+        follow(count, Some(Sampling::ratio(0.1)), true);
+    }),
+    ("span, written", World::tell),
     ("limit, gcra", |world, count| world.charge(count, "per-user", false)),
     ("limit, sliding window of 5", |world, count| {
         world.charge(count, "window", true)
@@ -342,7 +358,9 @@ impl World {
         let mut case = judge::open(policy, &facts, meters).map_err(|refused| refused.denial.code)?;
         let evidence = at_once(evidence::gather(&self.metrics, snapshot, &facts, &mut case));
         let undecided = judge::decide(policy, &facts, case, &evidence, meters);
-        Ok(at_once(evidence::conclude(snapshot, undecided, self.now.monotonic_ns)))
+        let now_ns = self.now.monotonic_ns;
+        let answer = at_once(evidence::of_shared_limits(snapshot, undecided.asks(), now_ns));
+        Ok(undecided.conclude(answer, meters, now_ns))
     }
 
     fn allow(&self, count: &mut Count, path: &'static str, credential: &[(&'static str, &str)]) {
@@ -395,7 +413,7 @@ impl World {
         assert_eq!(&*policy.routes.get(found).unwrap().name, "service-3");
     }
 
-    fn operate(&self, count: &mut Count) {
+    fn operate(&self, count: &mut Count, span: Option<&Span>) {
         let (target, headers) = request("/hybrid", &[("authorization", &self.rs256)]);
         let verdict = self.judge(&target, &headers).expect("a verdict");
         let Effect::Permit(permit) = verdict.effect else {
@@ -411,6 +429,7 @@ impl World {
             secure: false,
             request_id: &HeaderValue::from_static("0198b7a0-0000-7000-8000-000000000000"),
             upgrade: None,
+            trace: span.and_then(Span::onward),
         };
         let rules = &self.snapshot.policy.headers;
         count.of(|| rules.to_upstream(&mut headers, &permit.route().headers, permit.identity(), &hop));
@@ -445,7 +464,29 @@ impl World {
     }
 
     fn line(&self, count: &mut Count) {
-        let line = AccessLine {
+        let line = self.access_line();
+        let mut out = Vec::with_capacity(1024);
+        count.of(|| line.write(Format::Json, &mut out));
+        assert!(out.ends_with(b"}\n"));
+    }
+
+    fn tell(&self, count: &mut Count) {
+        let line = self.access_line();
+        let trace = span(&usual_headers());
+        let span = ServerSpan {
+            span: trace.span().expect("a span"),
+            began_ns: 1_000_000_000,
+            ended_ns: 2_000_000_000,
+            secure: true,
+            line: &line,
+        };
+        let mut out = Vec::with_capacity(2048);
+        count.of(|| span.write(&mut out));
+        assert!(out.len() > 500);
+    }
+
+    fn access_line(&self) -> AccessLine<'static> {
+        AccessLine {
             time_ms: self.now.unix_s * 1000,
             request_id: "0198b7a0-0000-7000-8000-000000000000",
             listener: "public",
@@ -468,11 +509,23 @@ impl World {
             upstream: Some("runtime"),
             endpoint: Some("http://agent-runtime:8001"),
             ..AccessLine::default()
-        };
-        let mut out = Vec::with_capacity(1024);
-        count.of(|| line.write(Format::Json, &mut out));
-        assert!(out.ends_with(b"}\n"));
+        }
     }
+}
+
+/// The trace of a request is looked for, and followed where spans are made.
+fn follow(count: &mut Count, sampling: Option<Sampling>, is_told: bool) {
+    let headers = usual_headers();
+    let trace = count.of(|| Trace::of(&headers, sampling, is_told, || Some(Chance::default())));
+    assert_eq!(trace.id().is_some(), sampling.is_some() || is_told);
+}
+
+fn span(headers: &HeaderMap) -> Trace {
+    Trace::of(headers, Some(Sampling::ratio(0.1)), true, || Some(Chance::default()))
+}
+
+fn usual_headers() -> HeaderMap {
+    request("/hybrid", &[]).1
 }
 
 const ORIGIN: Origin = Origin {

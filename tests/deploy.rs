@@ -1,10 +1,10 @@
 //! What lies under `deploy/` speaks of the gateway as it is: alerts and dashboard ask for metrics that exist, alerts fire when
-//! they should, and Compose starts what the files need.
+//! they should, and every config that users copy holds and leaves nothing wide open.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What begins the names of our metrics.
@@ -82,6 +82,75 @@ fn each_alert_has_a_test() {
     for name in names {
         assert!(tests.contains(&format!("alertname=\"{name}\"")), "{name} has no test");
     }
+}
+
+#[test]
+fn each_config_that_users_copy_holds_and_leaves_no_door_open() {
+    let others = [root().join("gateway.toml"), root().join("deploy/compose.toml")];
+    for recipe in [files("deploy/recipes"), files("deploy/recipes/complete"), others.into()].concat() {
+        let text = std::fs::read_to_string(&recipe).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command
+            .env_clear()
+            .arg("--config")
+            .arg(&recipe)
+            .args(["check", "--audit"]);
+        // By the rule of deploy/recipes/README.md what has no default is a secret.
+        let included = read("gateway.toml");
+        for name in references(&text)
+            .chain(references(&included))
+            .filter(|name| !name.contains(":-"))
+        {
+            // No two are alike.
+            command.env(name, format!("{:0>64}", name.len()));
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}{wrong}", recipe.display());
+    }
+}
+
+#[test]
+fn each_recipe_is_in_the_list_and_has_its_test() {
+    let (list, tests) = (read("deploy/recipes/README.md"), root().join("tests/real"));
+    for recipe in files("deploy/recipes") {
+        let name = recipe.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            list.contains(&format!("]({name}.toml)")),
+            "deploy/recipes/README.md does not list {name}.toml"
+        );
+        let test = tests.join(format!("test_{}.py", name.replace('-', "_")));
+        assert!(test.exists(), "{name}.toml has no {}", test.display());
+    }
+}
+
+#[test]
+fn each_complete_config_is_in_the_list() {
+    let list = read("deploy/recipes/README.md");
+    for config in files("deploy/recipes/complete") {
+        let name = config.file_name().unwrap().to_str().unwrap();
+        assert!(list.contains(&format!("](complete/{name})")), "{name} is not listed");
+    }
+}
+
+/// The configs of a folder.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap();
+    let files = entries.map(|entry| entry.unwrap().path());
+    let configs: Vec<_> = files
+        .filter(|file| file.extension().is_some_and(|end| end == "toml"))
+        .collect();
+    assert!(!configs.is_empty(), "no configs in {folder}");
+    configs
+}
+
+/// `NAME` and `NAME:-default` of each `${env:…}` that is not in a comment.
+fn references(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .flat_map(|line| line.split("${env:").skip(1))
+        .filter_map(|rest| rest.split('}').next())
 }
 
 /// The names of the table of metrics.

@@ -421,7 +421,7 @@ fn sources() -> impl Iterator<Item = Source> {
 
 fn documents() -> Vec<PathBuf> {
     let mut documents = files_below(&root().join("docs"), "md");
-    documents.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    documents.extend(["README.md", "CHANGELOG.md", "deploy/recipes/README.md"].map(|name| root().join(name)));
     documents
 }
 

@@ -46,6 +46,10 @@ pub(super) fn value(gateway: &Gateway) -> Value {
             "error": store.error().as_deref(),
         })),
         "revocation": snapshot.revocations.as_ref().map(|revocations| revocation(&revocations.status())),
+        "telemetry": snapshot.telemetry.as_ref().map(|telemetry| {
+            let error = telemetry.error();
+            json!({ "up": error.is_none(), "error": error.as_deref() })
+        }),
         "limits": snapshot.meters.0.iter().map(|counters| limit(counters)).collect::<Vec<Value>>(),
     })
 }

@@ -124,6 +124,7 @@ impl Serving {
                 tracing::error!("a worker had crashed");
             }
         }
+        self.gateway.export_last_spans().await;
     }
 }
 

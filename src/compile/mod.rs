@@ -10,6 +10,7 @@ mod resource;
 mod revocation;
 mod routes;
 mod store;
+mod telemetry;
 mod tls;
 mod validators;
 
@@ -36,6 +37,7 @@ pub use in_force::{DecidedBy, ModeInForce};
 pub use revocation::{KeyPattern, RevocationSpec, Subject};
 pub use routes::{Hidden, Names};
 pub use store::{Servers, StoreSpec};
+pub use telemetry::TelemetrySpec;
 pub use tls::{ClientTls, ServerTls};
 pub use validators::{API_KEYS, CredentialIn, Own, Question, ValidatorSpec};
 
@@ -58,6 +60,8 @@ pub struct Compiled {
     pub store: Option<StoreSpec>,
     /// What is revoked, by keys of the store.
     pub revocation: Option<RevocationSpec>,
+    /// Where spans go; `None`: none are made.
+    pub telemetry: Option<TelemetrySpec>,
     /// Wider routes that narrower ones hide, which is seldom meant.
     pub hidden: Vec<Hidden>,
     /// By route: the mode in force, and why.
@@ -219,6 +223,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
         .collect(),
         store: store::store(config.redis.as_ref(), problems),
         revocation: revocation::revocation(config, problems),
+        telemetry: telemetry::telemetry(config, problems),
         modes,
     };
     (problems.count() == before).then_some(compiled)

@@ -54,6 +54,25 @@ fn the_shipped_config_compiles_with_the_secrets_that_it_names() {
 }
 
 #[test]
+fn spans_go_below_the_collector_s_base_url() {
+    let url = |otlp: &str| {
+        let lines = format!("paths = [\"/a\"]\nauth = \"none\"\n[telemetry]\notlp = \"{otlp}\"");
+        let loaded = load_text(Path::new("gateway.toml"), &with_route(&lines), &Environment::default()).ok()?;
+        let mut problems = Problems::new(loaded.sources);
+        let telemetry = compile(&loaded.config, &mut problems)?.telemetry?;
+        Some(telemetry.url)
+    };
+    for (otlp, whole) in [
+        ("http://otel:4318", "http://otel:4318/v1/traces"),
+        ("https://otlp.example/otlp/", "https://otlp.example/otlp/v1/traces"),
+        ("http://otel:4318/v1/traces", "http://otel:4318/v1/traces"),
+    ] {
+        assert_eq!(url(otlp).as_deref(), Some(whole));
+    }
+    assert_eq!(url("http://otel:4318/?key=tattle"), None, "queries get into logs");
+}
+
+#[test]
 fn r27_the_shipped_config_has_no_secret_of_its_own() {
     let problems = problems(SHIPPED, &Environment::default());
     for name in ["INTERNAL_API_KEY", "LLM_PROXY_KEY"] {

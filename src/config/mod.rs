@@ -2,8 +2,7 @@
 //!
 //! Imports nothing of the crate. The way of a config: text → spanned tree (`document`), includes merged (`include`),
 //! each section read with a `cursor` (`read`), which replaces references (`reference`), looks up overrides
-//! (`environment`, `overrides`), converts values (`value`) and collects what is wrong (`error`); last, keys whose
-//! feature is not built are refused (`not_yet`).
+//! (`environment`, `overrides`), converts values (`value`) and collects what is wrong (`error`).
 
 mod cursor;
 mod document;
@@ -11,7 +10,6 @@ mod environment;
 mod error;
 mod include;
 pub mod model;
-mod not_yet;
 mod outline;
 mod overrides;
 mod read;
@@ -136,7 +134,6 @@ fn read_all<T>(
     let Some(config) = read_values(path, text, &mut reader) else {
         return Err(reader.problems.into_errors());
     };
-    not_yet::refuse(&config, &mut reader.problems);
     reader.variables.report_unused(&mut reader.problems);
     let Some(made) = make(&config, &mut reader.problems) else {
         return Err(reader.problems.into_errors());

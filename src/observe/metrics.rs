@@ -12,7 +12,10 @@ use self::families::Families;
 pub use self::listener::{ListenerMetrics, Refused};
 pub use self::outcomes::Outcomes;
 pub use self::route::RouteMetrics;
+use self::store::STORE;
+pub use self::store::{RevocationMetrics, StoreMetrics};
 pub use self::summary::{Quantiles, Summary};
+pub use self::telemetry::TelemetryMetrics;
 pub use self::trial::{Agreement, CanaryMetrics, ShadowMetrics};
 use super::Decision;
 use crate::policy::denial::Code;
@@ -23,15 +26,15 @@ mod families;
 mod listener;
 mod outcomes;
 mod route;
+mod store;
 mod summary;
+mod telemetry;
 mod trial;
 
 /// The `route` of requests that have none.
 pub const NO_ROUTE: &str = "-";
 /// The `service` label.
 const SERVICE: &str = "gateway";
-/// The shared store, as a dependency and as a store.
-const STORE: &str = "redis";
 /// The `status` of a validation that held.
 const SUCCESS: &str = "success";
 
@@ -64,6 +67,8 @@ pub struct Metrics {
     pub reloads_failed: IntCounter,
     /// Counts the configs that were in force.
     pub config_generation: IntGauge,
+    /// What became of spans.
+    pub telemetry: TelemetryMetrics,
 }
 
 /// API keys judged, by who knew them.
@@ -129,26 +134,6 @@ pub struct DependencyMetrics {
     pub duration: Histogram,
 }
 
-/// The metrics of the store that gateways share.
-#[derive(Debug)]
-pub struct StoreMetrics {
-    /// As a dependency: 1, or 0 once it is known not to answer.
-    pub up: IntGauge,
-    /// Time that it took to answer, in seconds.
-    pub duration: Histogram,
-    /// Questions that it did not answer, asked or not.
-    pub errors: IntCounter,
-}
-
-/// The metrics of the local copy of revocations; to be set before each [`Metrics::text`].
-#[derive(Debug)]
-pub struct RevocationMetrics {
-    /// Revocations that are known.
-    pub entries: IntGauge,
-    /// 1 while all of the last second's are.
-    pub current: IntGauge,
-}
-
 /// The names that a config has.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)]
@@ -200,6 +185,7 @@ impl Metrics {
             reloads_succeeded: reloads("success"),
             reloads_failed: reloads("failure"),
             config_generation: families.config_generation.with_label_values::<&str>(&[]),
+            telemetry: TelemetryMetrics::new(&families),
             registry,
             families,
         })
@@ -292,26 +278,6 @@ impl Metrics {
         DependencyMetrics {
             up: up(&self.families.dependency_up, &[name]),
             duration: self.families.dependency_duration.with_label_values(&[name]),
-        }
-    }
-
-    /// The shared store's handles. It begins as up.
-    #[must_use]
-    pub fn store(&self) -> StoreMetrics {
-        let families = &self.families;
-        StoreMetrics {
-            up: up(&families.dependency_up, &[STORE]),
-            duration: families.dependency_duration.with_label_values(&[STORE]),
-            errors: families.store_errors.with_label_values(&[STORE]),
-        }
-    }
-
-    /// The handles of the local copy of revocations.
-    #[must_use]
-    pub fn revocations(&self) -> RevocationMetrics {
-        RevocationMetrics {
-            entries: self.families.revocations.with_label_values::<&str>(&[]),
-            current: self.families.revocations_current.with_label_values::<&str>(&[]),
         }
     }
 

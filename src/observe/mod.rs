@@ -1,4 +1,4 @@
-//! What operators are told: metrics, one access line a request, events, and the way to standard output.
+//! What operators are told: metrics, one access line a request or a span made of it, events, and the way to standard output.
 //!
 //! It reads what was decided and decides nothing. Depends on `policy`, for the names of codes and methods.
 
@@ -7,6 +7,8 @@ pub mod events;
 mod line;
 pub mod metrics;
 pub mod output;
+mod protobuf;
+pub mod span;
 
 /// `log.format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

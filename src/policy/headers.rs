@@ -15,6 +15,7 @@ use super::credential::hide_websocket_tokens;
 use super::hop_by_hop::{HOP_BY_HOP, remove_nominated, wants_trailers};
 use super::identity::{AuthMethod, Identity, IdentityHeaders};
 use super::setting::{Setting, Subject};
+use super::trace::Onward;
 
 /// `X-Forwarded-Proto`.
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -100,6 +101,8 @@ pub struct Hop<'a> {
     pub request_id: &'a HeaderValue,
     /// Whether the connection is to be upgraded, and to what.
     pub upgrade: Option<HeaderValue>,
+    /// The span that the request goes on within; `None`: what its client says of a trace passes.
+    pub trace: Option<Onward>,
 }
 
 /// The names that [`HeaderRules`] needs to know.
@@ -185,6 +188,10 @@ impl HeaderRules {
     ) {
         let trailers = self.remove_what_ends_here(headers, identity, hop);
         self.limit_trailers(headers, &route.remove);
+        // Before `remove_headers`: an upstream that is to know of no trace is told of none.
+        if let Some(trace) = &hop.trace {
+            trace.write(headers);
+        }
         for name in &route.remove {
             headers.remove(name);
         }

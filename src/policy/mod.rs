@@ -31,6 +31,7 @@ pub mod setting;
 pub mod shadow;
 pub mod template;
 pub mod token;
+pub mod trace;
 pub mod usage;
 pub mod verdict;
 

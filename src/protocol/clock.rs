@@ -1,4 +1,5 @@
-//! The one timer of a connection: for a head, for the idle time between requests, for the lingering close; for an answer.
+//! The one timer of a connection: for a head, for the idle time between requests, for the lingering close; for an answer;
+//! for a client that says no more.
 //!
 //! May depend on: tokio's time.
 
@@ -23,6 +24,8 @@ pub(super) enum Due {
     Head(Instant),
     Linger(Instant),
     Answer(Instant),
+    /// The client says no more, and nothing was written to it since.
+    LastWords(Instant),
 }
 
 impl Clock {
@@ -52,7 +55,20 @@ impl Clock {
             Due::Head(due) => Due::Head(due.min(soon)),
             Due::Linger(due) => Due::Linger(due.min(soon)),
             Due::Answer(due) => Due::Answer(due.min(soon)),
+            Due::LastWords(due) => Due::LastWords(due.min(soon)),
         };
+    }
+
+    pub(super) fn start_last_words(&mut self, timeout: Duration) {
+        if matches!(self.due, Due::Never) {
+            self.due = Due::LastWords(Instant::now() + timeout);
+        }
+    }
+
+    pub(super) fn stop_last_words(&mut self) {
+        if matches!(self.due, Due::LastWords(_)) {
+            self.due = Due::Never;
+        }
     }
 
     pub(super) fn stop_idle(&mut self) {
@@ -62,7 +78,8 @@ impl Clock {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Due::Idle(due) | Due::Head(due) | Due::Linger(due) | Due::Answer(due)) = self.due else {
+        let (Due::Idle(due) | Due::Head(due) | Due::Linger(due) | Due::Answer(due) | Due::LastWords(due)) = self.due
+        else {
             return Poll::Pending;
         };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));

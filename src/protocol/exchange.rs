@@ -24,6 +24,7 @@ pub use super::response_head::ResponseHead;
 use super::response_head::{Judged, ResponseJudge};
 use super::scratch::{self, Flow};
 use super::stream::Stream;
+use super::turn::in_turn;
 use super::upstream::{Connection, Outgoing, framing_of, write_head};
 pub use fault::Fault;
 
@@ -140,6 +141,7 @@ where
     /// Why there is none.
     pub async fn head(&mut self, patience: Patience) -> Result<ResponseHead, Fault> {
         self.body_idle = patience.body_idle;
+        in_turn().await;
         std::future::poll_fn(|cx| self.poll_head(cx, patience)).await
     }
 

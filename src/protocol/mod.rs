@@ -25,6 +25,7 @@ mod request_line;
 mod response_head;
 mod scratch;
 pub mod stream;
+pub mod turn;
 pub mod upstream;
 
 pub use fields::{Speller, Spelling};

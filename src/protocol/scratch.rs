@@ -20,12 +20,15 @@ const ROOM: usize = 16 * 1024;
 /// Bytes of one read of a large body.
 const BULK: usize = 64 * 1024;
 
+/// So many texts wait at once at a thread's busy times; more are not kept.
+const MOST_TEXTS: usize = 64;
+
 /// A text that grew beyond this is not kept for the next one.
 const KEPT_TEXT: usize = 32 * 1024;
 
 thread_local! {
     static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static TEXTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// How the next bytes of a connection are read.
@@ -84,13 +87,17 @@ fn poll_few<S: AsyncRead + Unpin>(
 
 /// An empty text to write a message's head into.
 pub(super) fn take_text() -> Vec<u8> {
-    TEXT.take()
+    TEXTS.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
 /// Gives its memory back for the next.
 pub(super) fn give_back(mut text: Vec<u8>) {
     if text.capacity() <= KEPT_TEXT {
         text.clear();
-        TEXT.set(text);
+        TEXTS.with_borrow_mut(|texts| {
+            if texts.len() < MOST_TEXTS {
+                texts.push(text);
+            }
+        });
     }
 }

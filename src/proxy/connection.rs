@@ -16,6 +16,7 @@ use crate::policy::headers::address_value;
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::protocol::downstream::{After, Arrival, Downstream, RequestStream};
 use crate::protocol::stream::Stream;
+use crate::protocol::turn::in_turn;
 use crate::runtime::gateway::Phase;
 use crate::runtime::request_body::ClientBody;
 
@@ -88,10 +89,16 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, st
         });
         let Some(arrival) = arrival.await else { break };
         let refusal = arrival.refusal;
-        let handling = handler::answer(client.clone(), outgoing(&connection, arrival), refusal, None);
-        let Some(response) = unless_gone(&connection, handling).await else {
-            return;
+        let answered = {
+            let handling = pin!(handler::answer(
+                client.clone(),
+                outgoing(&connection, arrival),
+                refusal,
+                None
+            ));
+            unless_gone(&connection, handling).await
         };
+        let Some(response) = answered else { return };
         match answer(&connection, response, drains || gateway.has_reached(Phase::Draining)).await {
             Some(Answered::Last) => break,
             Some(Answered::Whole) => {}
@@ -134,8 +141,7 @@ fn outgoing(connection: &Arc<Mutex<Downstream>>, arrival: Arrival) -> Box<Outgoi
 }
 
 /// Handles a request; `None`: the client went away meanwhile, and the handling was dropped.
-async fn unless_gone<T>(connection: &Mutex<Downstream>, handling: impl Future<Output = T>) -> Option<T> {
-    let mut handling = pin!(handling);
+async fn unless_gone<T>(connection: &Mutex<Downstream>, mut handling: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     std::future::poll_fn(|cx| {
         if let Poll::Ready(handled) = handling.as_mut().poll(cx) {
             return Poll::Ready(Some(handled));
@@ -163,6 +169,7 @@ async fn answer(connection: &Mutex<Downstream>, response: Response<ResponseBody>
         .answer(&head, body.spelling(), body.size_hint().exact(), last);
     drop(head);
     let mut writing = Writing { body, ended: false };
+    in_turn().await;
     std::future::poll_fn(|cx| writing.poll(connection, cx)).await?;
     let Writing { body, .. } = writing;
     if body.is_tunnel() {

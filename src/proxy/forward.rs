@@ -9,6 +9,7 @@ use crate::policy::action::{Forward, Target};
 use crate::policy::credential::{WEBSOCKET_PROTOCOL, websocket_bearer};
 use crate::policy::headers::Hop;
 use crate::policy::hop_by_hop::strip_response;
+use crate::policy::trace::Span;
 use crate::policy::verdict::Permit;
 use crate::protocol::Spelling;
 use crate::protocol::exchange::ResponseHead;
@@ -88,8 +89,8 @@ pub async fn forward(
         place,
         worker: client.worker.index,
     };
-    let now_ms = client.worker.gateway.clock.unix_ms();
-    let ends = permit.ends_s().and_then(|ends_s| Expiry::at(ends_s, now_ms));
+    let clock = client.worker.gateway.clock;
+    let ends = permit.ends_s().and_then(|ends_s| Expiry::at(ends_s, clock.unix_ms()));
     let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
         // One that nobody asked for, or that answers somebody else's key, is nonsense (hardening r30).
         let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(&head.headers));
@@ -128,6 +129,7 @@ fn for_upstream(
         secure: client.transport().is_secure(),
         request_id: &record.request_id,
         upgrade,
+        trace: record.trace.span().and_then(Span::onward),
     };
     let (mut parts, body) = request.into_parts();
     let (body, progress) = RequestBody::of(body, route.max_body, is_idempotent(&parts.method));

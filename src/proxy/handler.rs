@@ -8,8 +8,8 @@ use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
 use crate::policy::judge::{self, Refused};
-use crate::policy::preflight::preflight;
-use crate::policy::verdict::{Effect, Verdict};
+use crate::policy::preflight::{Preflight, preflight};
+use crate::policy::verdict::{Effect, Permit, Verdict};
 use crate::protocol::refusal::Refusal;
 use crate::runtime::request_body::ClientBody;
 use crate::runtime::snapshot::Snapshot;
@@ -43,14 +43,35 @@ async fn judge_and_answer(
     mut record: Box<Record>,
     outgoing: Box<Outgoing>,
 ) -> Response<ResponseBody> {
+    // A future of its own: what only the judgement needs is gone when the request waits for its upstream.
+    match judge(client, snapshot, &mut record, &outgoing.request).await {
+        Judged::Allowed(permit, carried) => act(client, snapshot, record, permit, carried, outgoing).await,
+        Judged::Refused(denial, carried) => respond::denial(record, denial, &carried),
+        Judged::Preflight(preflight) => respond::preflight(record, &preflight),
+    }
+}
+
+/// What becomes of a request, with what its answer carries.
+enum Judged<'a> {
+    Allowed(Permit<'a>, Carried<'a>),
+    Refused(Denial, Carried<'a>),
+    Preflight(Preflight<'a>),
+}
+
+async fn judge<'a>(
+    client: &Client,
+    snapshot: &'a Snapshot,
+    record: &mut Record,
+    request: &Request<ClientBody>,
+) -> Judged<'a> {
     // The head is kept whole until the verdict: facts borrow it, and nothing is taken off before it was judged.
-    let mut facts = match facts(client, &record, &outgoing.request) {
+    let mut facts = match facts(client, record, request) {
         Ok(facts) => facts,
-        Err(denial) => return respond::denial(record, denial, &Carried::default()),
+        Err(denial) => return Judged::Refused(denial, Carried::default()),
     };
     match preflight(&snapshot.policy, &facts) {
         Ok(None) => {}
-        Ok(Some(preflight)) => return respond::preflight(record, &preflight),
+        Ok(Some(preflight)) => return Judged::Preflight(preflight),
         Err(refused) => return refuse(record, *refused, &facts),
     }
     let mut case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
@@ -60,17 +81,19 @@ async fn judge_and_answer(
     let route = case.route;
     // From here on a request may be given up while it waits: what it holds is given back with its record.
     record.hold(case.allowances());
-    let metrics = &client.worker.gateway.metrics;
-    let evidence = evidence::gather(metrics, snapshot, &facts, &mut case).await;
+    let gateway = &client.worker.gateway;
+    let evidence = evidence::gather(&gateway.metrics, snapshot, &facts, &mut case).await;
     record.known_by = evidence.known_by();
     if !route.caller_limits.is_empty() {
         // Limits count by the time of the decision, and evidence may have taken its time.
-        facts.now.monotonic_ns = client.worker.gateway.clock.monotonic_ns();
+        facts.now.monotonic_ns = gateway.clock.monotonic_ns();
     }
     let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
     let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
     record.hold(undecided.allowances());
-    let verdict = evidence::conclude(snapshot, undecided, facts.now.monotonic_ns).await;
+    let now_ns = facts.now.monotonic_ns;
+    let answer = evidence::of_shared_limits(snapshot, undecided.asks(), now_ns).await;
+    let verdict = undecided.conclude(answer, &snapshot.meters, now_ns);
     record.hold(&verdict.allowances);
     record.judged(route, &verdict);
     if let Some(shadowed) = shadowed {
@@ -78,28 +101,43 @@ async fn judge_and_answer(
     }
     let Verdict { allowances, effect, .. } = verdict;
     let carried = Carried::of(Some(route), allowances, facts.headers);
-    let permit = match effect {
-        Effect::Denial(denial) => return respond::denial(record, denial, &carried),
-        Effect::Permit(permit) => permit,
-    };
-    match &route.action {
+    match effect {
+        Effect::Permit(permit) => Judged::Allowed(permit, carried),
+        Effect::Denial(denial) => Judged::Refused(denial, carried),
+    }
+}
+
+/// Refused before anybody was asked who is calling.
+fn refuse<'a>(record: &mut Record, refused: Refused<'a>, facts: &Facts<'_>) -> Judged<'a> {
+    record.arm = refused.arm;
+    let carried = Carried::of(refused.route, refused.allowances, facts.headers);
+    Judged::Refused(refused.denial, carried)
+}
+
+/// Does what the route does.
+async fn act(
+    client: &Arc<Client>,
+    snapshot: &Snapshot,
+    mut record: Box<Record>,
+    permit: Permit<'_>,
+    carried: Carried<'_>,
+    outgoing: Box<Outgoing>,
+) -> Response<ResponseBody> {
+    match &permit.route().action {
         Action::Forward(to) => match forward::forward(client, snapshot, &mut record, permit, to, outgoing).await {
             Ok(answer) => respond::forwarded(record, answer, &carried),
             Err(error) => respond::failure(record, error, &carried),
         },
         Action::Respond(answer) => respond::fixed(record, permit, answer, &carried),
-        Action::Redirect(redirect) => {
-            let target = facts.target(permit.pattern());
-            respond::redirect(record, permit, redirect, &target, &carried)
-        }
+        // Facts are read again: redirects are few, and every forwarded request would keep what they need.
+        Action::Redirect(redirect) => match facts(client, &record, &outgoing.request) {
+            Ok(facts) => {
+                let target = facts.target(permit.pattern());
+                respond::redirect(record, permit, redirect, &target, &carried)
+            }
+            Err(denial) => respond::denial(record, denial, &carried),
+        },
     }
-}
-
-/// Refused before anybody was asked who is calling.
-fn refuse(mut record: Box<Record>, refused: Refused<'_>, facts: &Facts<'_>) -> Response<ResponseBody> {
-    record.arm = refused.arm;
-    let carried = Carried::of(refused.route, refused.allowances, facts.headers);
-    respond::denial(record, refused.denial, &carried)
 }
 
 fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<ClientBody>) -> Result<Facts<'r>, Denial> {

@@ -1,4 +1,4 @@
-//! What is told of a request, gathered on its way and written once, when its response has ended: metrics and the access line.
+//! What is told of a request, gathered on its way and written once, when its response has ended: metrics, the access line and the span.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::policy::judge::KnownBy;
 use crate::policy::route::Route;
 use crate::policy::setting::Subject;
 use crate::policy::shadow::Shadowed;
+use crate::policy::trace::Trace;
 use crate::policy::usage::{Tokens, UsageReader};
 use crate::policy::verdict::{Allowances, Effect, Verdict};
 use crate::runtime::request_body::{ClientBody, Progress};
@@ -50,11 +51,14 @@ pub struct Record {
     pub snapshot: Arc<Snapshot>,
     /// When its head had come.
     pub now: Now,
-    began_ms: i64,
+    /// In nanoseconds since the Unix epoch.
+    began_ns: u64,
     /// Where it came from.
     pub origin: Origin,
     /// Its id, the client's or ours.
     pub request_id: HeaderValue,
+    /// The trace that it belongs to.
+    pub trace: Trace,
     /// Bytes of the response's body so far.
     pub bytes_out: u64,
     /// How far the request's body came; `None`: it had none.
@@ -123,16 +127,17 @@ impl Record {
         let origin = trust.map_or(stranger, |trust| trust.origin(peer, request.headers()));
         let log = &snapshot.config.log;
         gateway.metrics.requests_in_flight.inc();
-        let began_ms = gateway.clock.unix_ms();
+        let began_ns = gateway.clock.unix_ns();
         let monotonic_ns = gateway.clock.monotonic_ns();
         Box::new(Self {
             now: Now {
-                unix_s: began_ms.div_euclid(1000),
+                unix_s: i64::try_from(began_ns / 1_000_000_000).unwrap_or(i64::MAX),
                 monotonic_ns,
             },
-            began_ms,
+            began_ns,
             origin,
             request_id: head::id_of(&snapshot, request),
+            trace: head::trace_of(&snapshot, request.headers()),
             bytes_out: 0,
             progress: None,
             tunnel_in: 0,
@@ -319,6 +324,6 @@ impl Drop for Record {
         let tokens = self.tokens();
         self.settle(elapsed_ns, tokens);
         self.measure(elapsed_ns, tokens);
-        self.write(elapsed_ns, tokens);
+        self.tell(elapsed_ns, tokens);
     }
 }

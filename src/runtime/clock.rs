@@ -26,11 +26,17 @@ impl Clock {
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// Nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn unix_ns(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub fn unix_ms(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(self.unix_ns() / 1_000_000).unwrap_or(i64::MAX)
     }
 
     /// Both, for a judgement.

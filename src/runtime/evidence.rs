@@ -11,9 +11,9 @@ use crate::policy::denial::Denial;
 use crate::policy::digest::SecretDigest;
 use crate::policy::facts::Facts;
 use crate::policy::identity::AuthMethod;
-use crate::policy::judge::{Case, Evidence, KeyEvidence, KnownBy, Undecided};
+use crate::policy::judge::{Case, Evidence, KeyEvidence, KnownBy};
+use crate::policy::limit::{self, Ask};
 use crate::policy::token::{TokenFault, VerifiedToken};
-use crate::policy::verdict::Verdict;
 
 use super::keys::{Judged, Keys};
 use super::revocation::Standing;
@@ -271,14 +271,13 @@ async fn admitted(snapshot: &Snapshot, facts: &Facts<'_>, case: &mut Case<'_, '_
     case.answered(answer, &snapshot.meters, now_ns)
 }
 
-/// Asks the limits that gateways share, all that are left in one go, and ends the judgement.
-pub async fn conclude<'p>(snapshot: &Snapshot, undecided: Undecided<'p>, now_ns: u64) -> Verdict<'p> {
-    if undecided.asks().is_empty() {
-        return undecided.alone(&snapshot.meters, now_ns);
+/// The answer of the limits that gateways share, all that are left asked in one go; mostly there are none.
+pub async fn of_shared_limits(snapshot: &Snapshot, asks: &[Ask<'_>], now_ns: u64) -> limit::Answer {
+    if asks.is_empty() {
+        return Ok(smallvec::SmallVec::new());
     }
     // A box: what most requests do not have should not make the future of each larger.
-    let answer = Box::pin(snapshot.meters.admit_shared(undecided.asks(), now_ns)).await;
-    undecided.conclude(answer, &snapshot.meters, now_ns)
+    Box::pin(snapshot.meters.admit_shared(asks, now_ns)).await
 }
 
 /// Judged on every request, also of a token known already (r23).

@@ -203,6 +203,12 @@ impl Gateway {
     fn refresh(&self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
         self.refresh_keys(snapshot, previous);
         self.keep_resolved(snapshot, previous);
+        let exporting = previous.and_then(|old| old.telemetry.as_ref());
+        if let Some(telemetry) = &snapshot.telemetry
+            && !exporting.is_some_and(|old| Arc::ptr_eq(old, telemetry))
+        {
+            tokio::spawn(telemetry.clone().export());
+        }
     }
 
     /// The names of upstreams that `previous` did not have.
@@ -241,6 +247,13 @@ impl Gateway {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Sends what waits of spans; once no request is left.
+    pub async fn export_last_spans(&self) {
+        if let Some(telemetry) = &self.snapshot().telemetry {
+            telemetry.finish().await;
+        }
     }
 
     /// Moves on in life; never back.

@@ -18,5 +18,6 @@ pub mod shadow;
 pub mod shared_modes;
 pub mod snapshot;
 pub mod store;
+pub mod telemetry;
 pub mod upstream;
 pub mod validator;

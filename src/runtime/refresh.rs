@@ -140,7 +140,7 @@ fn next_pause(spec: &IssuerSpec, max_age: Option<Duration>, failures: u32) -> Du
 }
 
 /// A pause less up to that share of it.
-fn shortened(pause: Duration, share: f64) -> Duration {
+pub(super) fn shortened(pause: Duration, share: f64) -> Duration {
     let chance = u32::try_from(uuid::Uuid::now_v7().as_u128() % 1000).unwrap_or_default();
     pause.mul_f64(1.0 - share * f64::from(chance) / 1000.0)
 }

@@ -15,6 +15,7 @@ use super::meters::{Counters, Meters};
 use super::revocation::Revocations;
 use super::shadow::Shadow;
 use super::store::Store;
+use super::telemetry::Telemetry;
 use super::upstream::{Upstream, name_of};
 use super::validator::Validator;
 use super::validator::guesses::Guesses;
@@ -101,6 +102,8 @@ pub struct Snapshot {
     pub store: Option<Arc<Store>>,
     /// What is revoked.
     pub revocations: Option<Arc<Revocations>>,
+    /// Where spans go; `None`: none are made.
+    pub telemetry: Option<Arc<Telemetry>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
     /// By route: the mode in force, and why.
@@ -174,6 +177,14 @@ impl Snapshot {
             same.cloned()
                 .unwrap_or_else(|| Arc::new(Revocations::start(spec, store, metrics.revocations(), clock)))
         });
+        let telemetry = compiled.telemetry.map(|spec| {
+            let old = previous.and_then(|old| old.telemetry.as_ref());
+            let same = old.filter(|old| *old.spec() == spec).cloned();
+            same.unwrap_or_else(|| {
+                let metrics = metrics.telemetry.clone();
+                Arc::new(Telemetry::new(spec, workers, metrics, old.map(|old| &**old)))
+            })
+        });
         let record_key = config.redis.as_ref().and_then(|redis| redis.record_key.as_ref());
         validators.share(store.as_ref(), record_key);
         let routes = compiled.policy.routes.iter().map(|route| {
@@ -207,6 +218,7 @@ impl Snapshot {
             tls: tls.collect(),
             store,
             revocations,
+            telemetry,
             routes,
             shadows: shadows.collect(),
             canaries: canaries.collect(),

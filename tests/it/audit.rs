@@ -63,6 +63,8 @@ expires = 2020-01-01T00:00:00Z
 id = "forever"
 hash = "sha256:bda8a2dca265fc02108431666c2b7bbba2b03ccc636b53d7c1fcffa1699b1285"
 user = "forever"
+[telemetry]
+otlp = "http://otel.example.com:4318"
 [limits.per-tenant]
 rate = "5/min"
 by = "tenant"
@@ -112,6 +114,7 @@ async fn a_careless_config_is_told_of_each_thing_and_a_high_one_fails() {
         "address-connections-unbounded",
         "no-drain-delay",
         "no-audience",
+        "secret-without-audience",
         "no-issuer-name",
         "any-token-type",
         "symmetric-tokens",
@@ -134,6 +137,7 @@ async fn a_careless_config_is_told_of_each_thing_and_a_high_one_fails() {
         "encoded-slash",
         "not-logged",
         "upstream-in-the-clear",
+        "collector-in-the-clear",
         "idle-shadow",
         "jwt-switched-off",
         "fallback-forbidden",

@@ -266,8 +266,11 @@ async fn while_an_endpoint_lives_everybody_is_answered_and_nothing_is_left_behin
     }
     assert_eq!(seen.cut.load(Ordering::Relaxed), 0, "cut, and nobody did it");
     moods.turn(Mood::Cuts);
-    a_while("answers while one breaks off", &seen).await;
-    assert!(seen.cut.load(Ordering::Relaxed) > 0, "what was cut looks whole");
+    // It may still be left out for what it did before.
+    eventually("a body that is seen to be cut", async || {
+        (seen.cut.load(Ordering::Relaxed) > 0).then_some(())
+    })
+    .await;
     nginx.kill().await;
     moods.turn(Mood::Garbage);
     a_while("answers when only one is well", &seen).await;

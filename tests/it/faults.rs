@@ -492,6 +492,31 @@ async fn r38_connections_beyond_the_bounds_are_closed_at_once() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_is_silent_is_told_that_the_client_closed() {
+    let upstream = Upstream::conversing(|mut conversation| async move {
+        let (received, _) = conversation.head().await.unwrap();
+        if received.line.starts_with("GET /begun") {
+            conversation
+                .send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
+                .await;
+        }
+        conversation.closed().await;
+    })
+    .await;
+    let gateway = Gateway::with(OPEN)
+        .upstream_with("up", upstream.address, "response_timeout = \"0s\"")
+        .start()
+        .await;
+    let (mut waits, mut begun) = (gateway.client().await, gateway.client().await);
+    waits.write("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    begun.write("GET /begun HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(begun.head().await.status(), 200);
+    upstream.got(2).await;
+    drop((waits, begun));
+    all_is_given_back(&gateway).await;
+}
+
+#[tokio::test]
 async fn a_client_that_is_gone_leaves_nothing_behind() {
     let upstream = Upstream::conversing(|mut conversation| async move {
         let (received, _) = conversation.head().await.unwrap();

@@ -51,6 +51,7 @@ mod status_page;
 mod store;
 mod streams;
 mod takeover;
+mod telemetry;
 mod tls;
 mod token_places;
 mod tokens;

@@ -17,11 +17,14 @@ impl Audit<'_> {
             let key = |key: &str| format!("issuers.{name}.{key}");
             // Whoever judges the tokens of a `remote` issuer is the issuer.
             let own = issuer.remote.is_none();
-            self.note_if(
-                own && issuer.audiences.is_empty(),
-                Finding::NoAudience,
-                key("audiences"),
-            );
+            // An audience keeps a service from using a token that was given to it elsewhere. Who holds a shared secret signs its own.
+            let unaddressed = own && issuer.audiences.is_empty();
+            let finding = if is_secret_only(issuer) {
+                Finding::SecretWithoutAudience
+            } else {
+                Finding::NoAudience
+            };
+            self.note_if(unaddressed, finding, key("audiences"));
             self.note_if(own && issuer.issuer.is_none(), Finding::NoIssuerName, key("issuer"));
             let untyped = own && issuer.required_claims.is_empty();
             self.note_if(untyped, Finding::AnyTokenType, key("required_claims"));
@@ -114,6 +117,12 @@ impl Audit<'_> {
         let of_roles = roles.iter().filter_map(|role| self.config.roles.get(role)).flatten();
         permissions.iter().chain(of_roles).any(|permission| permission == "*")
     }
+}
+
+/// Without a key set, a file of one, or a place to find one.
+fn is_secret_only(issuer: &Issuer) -> bool {
+    let has_keys = issuer.jwks_url.is_some() || issuer.jwks_file.is_some() || issuer.discovery;
+    !issuer.secrets.is_empty() && !has_keys
 }
 
 fn is_symmetric(issuer: &Issuer) -> bool {

@@ -94,6 +94,8 @@ findings! {
         "set server.drain_delay to what your load balancer needs to notice, 5s say".
     NoAudience High "no-audience": "an issuer's tokens for any service are taken";
         "set audiences to the name that this service has there".
+    SecretWithoutAudience Medium "secret-without-audience": "tokens that a shared secret signed for any service are taken";
+        "set audiences, once the tokens name this service".
     NoIssuerName Medium "no-issuer-name": "tokens without `iss` are taken";
         "set issuer to the token's `iss`".
     AnyTokenType Medium "any-token-type": "an issuer's tokens of any kind are taken";
@@ -156,6 +158,8 @@ findings! {
         "count by user or ip there, or give tier `internal` its own rate".
     StoreInTheClear Medium "store-in-the-clear": "the shared store is spoken to in the clear over a network that is not yours";
         "use rediss:// in redis.url".
+    CollectorInTheClear Medium "collector-in-the-clear": "spans are sent in the clear to a collector that is not near";
+        "use https:// in telemetry.otlp".
     RecordsUnsigned High "records-unsigned": "identities are shared through the store without a key of their own";
         "set redis.record_key to 32 random bytes".
     RevocationServesOn Low "revocation-serves-on": "while the store is away, what was last known of revocations serves";

@@ -35,6 +35,12 @@ impl Audit<'_> {
             .any(|listener| !listener.trusted_proxies.is_empty());
         let at_once = proxied && config.server.drain_delay.is_zero();
         self.note_if(at_once, Finding::NoDrainDelay, "server.drain_delay");
+        let collector = config
+            .telemetry
+            .as_ref()
+            .and_then(|telemetry| telemetry.otlp.as_deref());
+        let far = collector.is_some_and(is_clear_and_far);
+        self.note_if(far, Finding::CollectorInTheClear, "telemetry.otlp");
         for (name, upstream) in &config.upstreams {
             let far = upstream.urls.iter().any(|url| match url {
                 Endpoint::Http { host, .. } => is_clear_and_far(&format!("http://{host}")),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
 use crate::compile::Compiled;
 use crate::config::model::{Config, HeaderCase, Listener};
@@ -24,6 +24,7 @@ use crate::policy::request_id;
 use crate::policy::route::Route;
 use crate::policy::shadow::{self, Shadowed};
 use crate::policy::token::VerifiedToken;
+use crate::policy::trace::{Onward, Parent};
 use crate::policy::verdict::{Effect, Permit};
 use crate::protocol::{Speller, host_name};
 use crate::runtime::upstream::{authority_of, name_of};
@@ -211,6 +212,11 @@ impl Gateway<'_> {
             secure: facts.transport.is_secure(),
             request_id: own_id.unwrap_or(&new_id),
             upgrade: upgrade_of(Version::HTTP_11, &request.method, &request.headers),
+            trace: self
+                .compiled
+                .telemetry
+                .as_ref()
+                .map(|_| foretold_trace(&request.headers)),
         };
         policy
             .headers
@@ -343,6 +349,14 @@ fn accept(step: &mut Step, identity: &Identity) {
         .as_ref()
         .map(|user| format!("acting for {}", user.as_str()));
     step.detail = key.or(issuer).or(acting);
+}
+
+/// What the upstream would be told of the trace, whose new ids nobody knows yet.
+fn foretold_trace(headers: &HeaderMap) -> Onward {
+    Onward {
+        traceparent: HeaderValue::from_static("(a new one for each request)"),
+        continues: Parent::of(headers).is_some(),
+    }
 }
 
 /// The token that proves `identity`, if it was one.

@@ -1,4 +1,4 @@
-//! The process itself: `[server]`, `[[listeners]]`, `[admin]`, `[log]`, `[identity]`, `[telemetry]`. Imports nothing of the crate.
+//! The process itself: `[server]`, `[[listeners]]`, `[admin]`, `[log]`, `[identity]`, `[telemetry]`. Imports `secret`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+use crate::config::secret::Secret;
 
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,8 +155,11 @@ pub struct IdentityHeaders {
 
 /// `[telemetry]`.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
 pub struct Telemetry {
+    /// A collector's base URL; spans are made only for one.
     pub otlp: Option<String>,
+    /// The share of the traces that begin here, 0 to 1.
     pub sample: f64,
+    /// Sent to the collector with every export.
+    pub headers: BTreeMap<String, Secret>,
 }

@@ -12,6 +12,7 @@ use crate::config::model::{
     Admin, Certificate, ClientAddressFrom, ClientAuth, HeaderCase, IdentityHeaders, Listener, Log, LogFormat, LogLevel,
     Server, Telemetry,
 };
+use crate::config::secret::Secret;
 use crate::config::value as v;
 
 pub(super) fn server(t: &mut Cursor<'_, '_>) -> Server {
@@ -166,6 +167,9 @@ pub(super) fn telemetry(t: &mut Cursor<'_, '_>) -> Telemetry {
     Telemetry {
         otlp: t.optional("otlp", v::url),
         sample: t.key("sample", 0.1, v::number(0.0..=1.0)),
+        headers: t.open("headers", v::writable_header, |t, header| {
+            t.required(header, Secret::new(String::new()), v::secret_header_value)
+        }),
     }
 }
 

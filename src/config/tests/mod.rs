@@ -4,7 +4,7 @@ mod environment;
 mod errors;
 mod files;
 mod hardening;
-mod later;
+mod reference;
 mod remote;
 mod sections;
 mod values;

@@ -119,6 +119,8 @@ families! {
         "Open connections of clients.";
     connections_refused: IntCounterVec = counter("gateway_connections_refused_total", ["listener", "reason"]),
         "Connections closed before a request could come.";
+    telemetry_spans: IntCounterVec = counter("gateway_telemetry_spans_total", ["result"]),
+        "Spans that were made, by what became of them.";
     requests_in_flight: IntGaugeVec = gauge("gateway_requests_in_flight", []),
         "Requests not answered to their end.";
     config_reloads: IntCounterVec = counter("gateway_config_reloads_total", ["result"]),

@@ -74,6 +74,9 @@ fn every_metric_is_there_from_the_start() {
         "gateway_connections{listener=\"public\"} 0",
         "gateway_connections_refused_total{listener=\"public\",reason=\"max_connections\"} 0",
         "gateway_connections_refused_total{listener=\"public\",reason=\"tls_handshake\"} 0",
+        "gateway_telemetry_spans_total{result=\"exported\"} 0",
+        "gateway_telemetry_spans_total{result=\"failed\"} 0",
+        "gateway_telemetry_spans_total{result=\"dropped\"} 0",
         "gateway_requests_in_flight 0",
         "gateway_build_info{version=\"1.2.3\"} 1",
     ] {

@@ -81,6 +81,7 @@ fn upstream(peer: &Peer, identity: Option<&Identity>, client: &[(&str, &str)]) -
         secure: false,
         request_id: &HeaderValue::from_static("r-1"),
         upgrade: None,
+        trace: None,
     };
     rules().to_upstream(&mut headers, &RouteHeaders::default(), identity, &hop);
     let mut lines: Vec<String> = headers
@@ -263,6 +264,7 @@ fn a_routes_own_headers_are_set_last_and_replace_every_copy() {
         secure: true,
         request_id: &HeaderValue::from_static("r"),
         upgrade: None,
+        trace: None,
     };
     rules().to_upstream(&mut headers, &route, None, &hop);
     let values: Vec<_> = headers.get_all("x-internal-auth").iter().collect();

@@ -140,6 +140,9 @@ impl Downstream {
         if flushed.is_ready() || self.outbox.sent() > before {
             self.clock.stop_idle();
         }
+        if flushed.is_pending() || self.outbox.sent() > before {
+            self.clock.stop_last_words();
+        }
         if let Poll::Ready(flushed) = flushed {
             return Poll::Ready(flushed);
         }

@@ -44,6 +44,10 @@ const MAX_DISCARD: u64 = 64 * 1024;
 /// connected, and is about to ask.
 pub const FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
 
+/// A client that says no more may still read (RFC 9112 §9.6), or have gone: what tells the two apart is whether it takes what is
+/// written to it. While nothing is written it counts as there for so long.
+pub const LAST_WORDS_TIME: Duration = Duration::from_secs(5);
+
 /// What a client may send, and how long it may take. Sizes above the room's `MAX_…` count as those.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -267,8 +271,8 @@ impl Downstream {
         Poll::Ready(begun.then(|| self.refuse(Refusal::TimedOut)))
     }
 
-    /// Ready when the client is known to have gone, while its whole request is under way. One that merely says no more is still
-    /// there (RFC 9112 §9.6); what it sends on is kept for later, up to a bound.
+    /// Ready when the client has gone, or says no more and nothing was written to it for [`LAST_WORDS_TIME`], while its whole request
+    /// is under way. To be asked when all is written that there is. What the client sends on is kept for later, up to a bound.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while matches!(self.phase, Phase::Head(_)) && !self.end_of_input && self.held.len() < MAX_AHEAD {
             match ready!(self.poll_fill(cx)) {
@@ -277,7 +281,11 @@ impl Downstream {
                 Err(_gone) => return Poll::Ready(()),
             }
         }
-        Poll::Pending
+        if !self.end_of_input {
+            return Poll::Pending;
+        }
+        self.clock.start_last_words(LAST_WORDS_TIME);
+        self.clock.poll(cx)
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

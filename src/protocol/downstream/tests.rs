@@ -324,6 +324,41 @@ async fn a_client_that_says_no_more_is_not_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_says_no_more_has_gone_when_nothing_was_written_to_it_for_a_while() {
+    let (rig, mut client) = Rig::open();
+    client.write_all(GET.as_bytes()).await.unwrap();
+    rig.arrives();
+    advance(LAST_WORDS_TIME * 2).await;
+    assert!(!rig.gone(), "it may say more");
+    client.shutdown().await.unwrap();
+    assert!(!rig.gone());
+    advance(LAST_WORDS_TIME / 2).await;
+    assert!(rig.flush().is_ready(), "nothing to write changes nothing");
+    assert!(!rig.gone());
+    advance(LAST_WORDS_TIME).await;
+    assert!(rig.gone());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_no_more_is_there_as_long_as_it_is_written_to() {
+    let (rig, mut client) = Rig::open();
+    client.write_all(GET.as_bytes()).await.unwrap();
+    rig.arrives();
+    client.shutdown().await.unwrap();
+    assert!(!rig.gone());
+    let (head, ()) = Response::new(()).into_parts();
+    rig.connection.lock().answer(&head, None, None, false);
+    for _ in 0..10 {
+        advance(LAST_WORDS_TIME / 2).await;
+        rig.connection.lock().push(Bytes::from_static(b"more")).unwrap();
+        assert!(rig.flush().is_ready());
+        assert!(!rig.gone());
+    }
+    advance(LAST_WORDS_TIME).await;
+    assert!(rig.gone());
+}
+
+#[tokio::test(start_paused = true)]
 async fn r39_what_a_client_sends_ahead_is_bounded() {
     let (rig, mut client) = Rig::open();
     client.write_all(UPGRADE.as_bytes()).await.unwrap();

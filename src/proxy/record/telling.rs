@@ -1,4 +1,4 @@
-//! What a record tells when its request has ended: metrics, and the access line.
+//! What a record tells when its request has ended: metrics, the access line, and the span where one is sampled.
 
 use std::time::Duration;
 
@@ -6,9 +6,11 @@ use http::HeaderValue;
 
 use crate::observe::access_log::{AccessLine, protocol_name};
 use crate::observe::metrics::{Metrics, RouteMetrics};
+use crate::observe::span::ServerSpan;
 use crate::policy::canary::Arm;
 use crate::policy::denial::Code;
 use crate::policy::identity::{AuthMethod, HeaderText};
+use crate::policy::trace::{Digits, Span, TraceId};
 use crate::policy::usage::Tokens;
 
 use super::Record;
@@ -63,21 +65,22 @@ impl Record {
         }
     }
 
-    pub(super) fn write(&self, elapsed_ns: u64, tokens: Option<Tokens>) {
+    pub(super) fn tell(&self, elapsed_ns: u64, tokens: Option<Tokens>) {
         let route = self.route.and_then(|place| self.snapshot.policy.routes.get(place));
-        let wanted = route.map_or(self.snapshot.config.log.access, |route| route.access_log);
-        if !wanted {
+        let is_logged = route.map_or(self.snapshot.config.log.access, |route| route.access_log);
+        let span = self.trace.span().filter(|span| span.is_sampled());
+        if !is_logged && span.is_none() {
             return;
         }
+        let ended_ns = self.began_ns.saturating_add(elapsed_ns);
+        let trace_id = self.trace.id().as_ref().map(TraceId::digits);
         let identity = self.identity.as_deref();
         let endpoint = self
             .upstream
             .as_ref()
             .and_then(|(upstream, place)| upstream.endpoints.get(*place));
         let line = AccessLine {
-            time_ms: self
-                .began_ms
-                .saturating_add(i64::try_from(elapsed_ns / 1_000_000).unwrap_or(0)),
+            time_ms: i64::try_from(ended_ns / 1_000_000).unwrap_or(i64::MAX),
             request_id: self.request_id.to_str().unwrap_or_default(),
             listener: &self.client.admitted.listener.config.name,
             protocol: protocol_name(self.version),
@@ -124,10 +127,28 @@ impl Record {
             tokens,
             upstream: self.upstream.as_ref().map(|(upstream, _)| &*upstream.spec.name),
             endpoint: endpoint.map(|endpoint| &*endpoint.name),
+            trace_id: trace_id.as_ref().map(Digits::as_str),
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
-            ..AccessLine::default()
         };
-        self.client.worker.lines.write(|out, format| line.write(format, out));
+        if is_logged {
+            self.client.worker.lines.write(|out, format| line.write(format, out));
+        }
+        if let Some(span) = span {
+            self.export(span, ended_ns, &line);
+        }
+    }
+
+    fn export(&self, span: &Span, ended_ns: u64, line: &AccessLine<'_>) {
+        if let Some(telemetry) = &self.snapshot.telemetry {
+            let span = ServerSpan {
+                span,
+                began_ns: self.began_ns,
+                ended_ns,
+                secure: self.client.transport().is_secure(),
+                line,
+            };
+            telemetry.record(self.client.worker.index, &span);
+        }
     }
 }
 

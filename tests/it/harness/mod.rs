@@ -6,6 +6,7 @@
 mod auth_service;
 mod client;
 mod clock;
+mod collector;
 mod dice;
 mod gateway;
 pub mod http2;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 pub use auth_service::AuthService;
 pub use client::{Client, Request, Response, refused};
 pub use clock::Clock;
+pub use collector::{Collector, Exported};
 pub use dice::Dice;
 pub use gateway::{Gateway, Setup};
 pub use issuer::{Issuer, Key};
