@@ -143,6 +143,7 @@ pub fn judge(bytes: &[u8]) {
         secure: false,
         request_id: &HeaderValue::from_static("0198b7a0-0000-7000-8000-000000000000"),
         upgrade: None,
+        trace: None,
     };
     let rules = &snapshot.policy.headers;
     rules.to_upstream(&mut headers, &permit.route().headers, permit.identity(), &hop);

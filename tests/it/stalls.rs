@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::Method;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::harness::http2::{Http2, read, request};
 use crate::harness::{Client, Conversation, Gateway, Request, Setup, Upstream, soon};
@@ -84,7 +85,14 @@ async fn r38_a_client_that_stops_reading_its_answer_is_left() {
 async fn r38_a_stream_whose_client_takes_nothing_is_reset_and_the_others_go_on() {
     let upstream = pours().await;
     let gateway = short_for_clients(&upstream).start().await;
-    let mut client = Http2::plain(gateway.address).await;
+    // One stream cannot fill the window of all.
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let shaken = h2::client::Builder::new()
+        .initial_connection_window_size(1 << 20)
+        .handshake::<_, Bytes>(stream);
+    let (streams, connection) = shaken.await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = Http2 { streams, connection };
     let pour = request(Method::GET, "http://a/pour", &[]);
     let (answer, _) = client.open(pour, true).await;
     let mut stalled = soon("an answer", answer).await.unwrap().into_body();
