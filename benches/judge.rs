@@ -1,5 +1,5 @@
-//! What one judgement costs, in instructions: a verdict of each kind, a route look-up, header surgery, a charge, an access line, a
-//! span and the lack of one.
+//! What one judgement costs, in instructions and allocations: a verdict of each kind, a route look-up, header surgery, a charge, an
+//! access line, a span and the lack of one.
 //!
 //! What a route does not use costs its requests nothing: the cases `beside all features` judge a plain route in a config whose other
 //! routes use every feature, and count what the same case counts without them.
@@ -253,13 +253,17 @@ fn compare(folder: &Path, wanted: &[String]) -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    println!("{:<52}{:>14}", "", "instructions");
+    println!("{:<52}{:>14}{:>14}", "", "instructions", "allocations");
     let chosen = CASES
         .iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part)));
     for (name, _) in chosen {
-        match instructions(folder, name) {
-            Ok(count) => println!("{name:<52}{:>14}", grouped(count / REPETITIONS)),
+        match counted(folder, name) {
+            Ok((instructions, allocations)) => println!(
+                "{name:<52}{:>14}{:>14}",
+                grouped(instructions / REPETITIONS),
+                grouped((allocations + REPETITIONS / 2) / REPETITIONS)
+            ),
             Err(message) => {
                 eprintln!("{name}: {message}");
                 return ExitCode::FAILURE;
@@ -269,11 +273,13 @@ fn compare(folder: &Path, wanted: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Counted in all repetitions of a case.
-fn instructions(folder: &Path, name: &str) -> Result<u64, String> {
+/// Instructions and allocations in all repetitions of a case.
+fn counted(folder: &Path, name: &str) -> Result<(u64, u64), String> {
+    let profile = folder.join("profile");
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let run = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(["--tool=callgrind", "--compress-strings=no"])
+        .arg(format!("--callgrind-out-file={}", profile.display()))
         .args(["--collect-atstart=no", "--toggle-collect=*judge*measured*"])
         .arg(this)
         .arg(name)
@@ -285,7 +291,38 @@ fn instructions(folder: &Path, name: &str) -> Result<u64, String> {
         .lines()
         .find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
         .filter(|count| *count > 0 && run.status.success());
-    counted.ok_or_else(|| format!("callgrind counted nothing:\n{said}"))
+    let instructions = counted.ok_or_else(|| format!("callgrind counted nothing:\n{said}"))?;
+    let profile = std::fs::read_to_string(&profile).map_err(|error| error.to_string())?;
+    Ok((instructions, allocations(&profile)))
+}
+
+/// Calls of an allocator by whatever is none: of Rust's, or of libc's, which aws-lc-rs uses.
+fn allocations(profile: &str) -> u64 {
+    let (mut caller, mut called, mut count) = ("", "", 0);
+    for line in profile.lines() {
+        if let Some(name) = line.strip_prefix("fn=") {
+            caller = name;
+        } else if let Some(name) = line.strip_prefix("cfn=") {
+            called = name;
+        } else if let Some(calls) = line.strip_prefix("calls=")
+            && allocates(called)
+            && !allocates(caller)
+        {
+            let calls: u64 = calls
+                .split(' ')
+                .next()
+                .and_then(|calls| calls.parse().ok())
+                .expect("a number");
+            count += calls;
+        }
+    }
+    count
+}
+
+fn allocates(function: &str) -> bool {
+    let own = function.trim_start_matches('_');
+    let of_mimalloc = own.starts_with("mi_") && own.contains("alloc");
+    of_mimalloc || ["malloc", "calloc", "realloc"].contains(&own)
 }
 
 fn grouped(count: u64) -> String {

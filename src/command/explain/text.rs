@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use crate::demo::Paint;
 
-use super::report::{Answered, CanarySaid, Decision, LimitSaid, Outcome, Report, Required, Sent, ShadowSaid, Step};
+use super::report::{
+    Answered, CanarySaid, Decision, LimitSaid, Outcome, Report, Required, Revocation, Sent, ShadowSaid, Step,
+};
 
 /// The whole text.
 pub(super) fn of(report: &Report, paint: Paint) -> String {
@@ -27,6 +29,7 @@ pub(super) fn of(report: &Report, paint: Paint) -> String {
     section("canary", report.canary.iter().map(canary).collect());
     section("chain", report.chain.iter().map(|step| chain(step, paint)).collect());
     section("shadow", report.shadow.iter().map(|said| shadow(said, paint)).collect());
+    section("revocation", report.revocation.iter().map(revocation).collect());
     section(
         "requires",
         report.requirements.iter().map(|one| required(one, paint)).collect(),
@@ -164,6 +167,14 @@ fn shadow(said: &ShadowSaid, paint: Paint) -> String {
         let _ = write!(line, "; hides a good credential for {hidden}");
     }
     line
+}
+
+fn revocation(said: &Revocation) -> String {
+    let said = match said {
+        Revocation::Asked => "nothing that is revoked in Redis names this caller",
+        Revocation::NotAsked => "not asked: a gateway also refuses what is revoked in Redis; --online looks there",
+    };
+    said.to_owned()
 }
 
 fn required(required: &Required, paint: Paint) -> String {

@@ -90,6 +90,7 @@ impl Gateway<'_> {
         report.say_arm(case.route, case.arm);
         let report = match keys.gather(self.compiled, &facts, &case) {
             Ok(evidence) => {
+                report.revocation = keys.revocation(self.compiled, &case.presented.credential);
                 let at_hand = |asked: &Case<'_, '_>| keys.gather(self.compiled, &facts, asked);
                 let shadowed = shadow::judge(policy, &facts, &case, &evidence, at_hand);
                 self.decide(report, &request, &facts, case, &evidence, shadowed)
@@ -149,6 +150,7 @@ impl Gateway<'_> {
             Err(Missing(what)) => Some(ShadowSaid::unknown(&mode.name, what)),
         });
         report.identity = identity.map(Who::of);
+        report.revocation = report.revocation.filter(|_| identity.is_some());
         report.say_limits(route, identity.and_then(|identity| identity.tier.as_deref()));
         report.say_requirements(route, facts, |alone| {
             verdict.permitted?;
