@@ -1,5 +1,8 @@
-//! What one judgement costs, in instructions: a verdict of each kind, a route look-up, header surgery, a charge, an access line, a
-//! span and the lack of one.
+//! What one judgement costs, in instructions and allocations: a verdict of each kind, a route look-up, header surgery, a charge, an
+//! access line, a span and the lack of one.
+//!
+//! What a route does not use costs its requests nothing: the cases `beside all features` judge a plain route in a config whose other
+//! routes use every feature, and count what the same case counts without them.
 //!
 //! `cargo bench --bench judge [NAME…]` runs itself once a case under callgrind, which counts only what happens inside [`measured`]:
 //! neither set-up nor the copies that a case consumes. Instructions do not depend on what else the machine does, so two builds can be
@@ -149,9 +152,11 @@ const CASES: &[Case] = &[
         let large = world.large.get_or_init(|| snapshot(&config(1000), &world.metrics));
         world.look_up(count, &large.policy);
     }),
-    ("header surgery, 15 headers", |world, count| world.operate(count, None)),
+    ("header surgery, 15 headers", |world, count| {
+        world.operate(count, &world.snapshot, None)
+    }),
     ("header surgery, 15 headers, within a span", |world, count| {
-        world.operate(count, span(&usual_headers()).span());
+        world.operate(count, &world.snapshot, span(&usual_headers()).span());
     }),
     ("trace, none made and none told", |_, count| {
         follow(count, None, false);
@@ -163,6 +168,18 @@ const CASES: &[Case] = &[
         follow(count, Some(Sampling::ratio(0.1)), true);
     }),
     ("span, written", World::tell),
+    ("verdict, none, beside all features", |world, count| {
+        world.allow_by(count, world.featured(), "/open", &[]);
+    }),
+    ("verdict, jwt, known token, beside all features", |world, count| {
+        world.allow_by(count, world.featured(), "/hybrid", &[("authorization", &world.rs256)]);
+    }),
+    ("refusal, no route, beside all features", |world, count| {
+        world.refuse_by(count, world.featured(), "/nowhere", &[], Code::NoRoute);
+    }),
+    ("header surgery, 15 headers, beside all features", |world, count| {
+        world.operate(count, world.featured(), None);
+    }),
     ("limit, gcra", |world, count| world.charge(count, "per-user", false)),
     ("limit, sliding window of 5", |world, count| {
         world.charge(count, "window", true)
@@ -236,13 +253,17 @@ fn compare(folder: &Path, wanted: &[String]) -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    println!("{:<52}{:>14}", "", "instructions");
+    println!("{:<52}{:>14}{:>14}", "", "instructions", "allocations");
     let chosen = CASES
         .iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part)));
     for (name, _) in chosen {
-        match instructions(folder, name) {
-            Ok(count) => println!("{name:<52}{:>14}", grouped(count / REPETITIONS)),
+        match counted(folder, name) {
+            Ok((instructions, allocations)) => println!(
+                "{name:<52}{:>14}{:>14}",
+                grouped(instructions / REPETITIONS),
+                grouped((allocations + REPETITIONS / 2) / REPETITIONS)
+            ),
             Err(message) => {
                 eprintln!("{name}: {message}");
                 return ExitCode::FAILURE;
@@ -252,11 +273,13 @@ fn compare(folder: &Path, wanted: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Counted in all repetitions of a case.
-fn instructions(folder: &Path, name: &str) -> Result<u64, String> {
+/// Instructions and allocations in all repetitions of a case.
+fn counted(folder: &Path, name: &str) -> Result<(u64, u64), String> {
+    let profile = folder.join("profile");
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let run = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(["--tool=callgrind", "--compress-strings=no"])
+        .arg(format!("--callgrind-out-file={}", profile.display()))
         .args(["--collect-atstart=no", "--toggle-collect=*judge*measured*"])
         .arg(this)
         .arg(name)
@@ -268,7 +291,38 @@ fn instructions(folder: &Path, name: &str) -> Result<u64, String> {
         .lines()
         .find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
         .filter(|count| *count > 0 && run.status.success());
-    counted.ok_or_else(|| format!("callgrind counted nothing:\n{said}"))
+    let instructions = counted.ok_or_else(|| format!("callgrind counted nothing:\n{said}"))?;
+    let profile = std::fs::read_to_string(&profile).map_err(|error| error.to_string())?;
+    Ok((instructions, allocations(&profile)))
+}
+
+/// Calls of an allocator by whatever is none: of Rust's, or of libc's, which aws-lc-rs uses.
+fn allocations(profile: &str) -> u64 {
+    let (mut caller, mut called, mut count) = ("", "", 0);
+    for line in profile.lines() {
+        if let Some(name) = line.strip_prefix("fn=") {
+            caller = name;
+        } else if let Some(name) = line.strip_prefix("cfn=") {
+            called = name;
+        } else if let Some(calls) = line.strip_prefix("calls=")
+            && allocates(called)
+            && !allocates(caller)
+        {
+            let calls: u64 = calls
+                .split(' ')
+                .next()
+                .and_then(|calls| calls.parse().ok())
+                .expect("a number");
+            count += calls;
+        }
+    }
+    count
+}
+
+fn allocates(function: &str) -> bool {
+    let own = function.trim_start_matches('_');
+    let of_mimalloc = own.starts_with("mi_") && own.contains("alloc");
+    of_mimalloc || ["malloc", "calloc", "realloc"].contains(&own)
 }
 
 fn grouped(count: u64) -> String {
@@ -290,7 +344,10 @@ struct World {
     large: OnceCell<Snapshot>,
     /// With an auth service that was asked about [`REMOTE_KEY`].
     remote: OnceCell<Snapshot>,
+    /// With [`FEATURES`] on other routes.
+    featured: OnceCell<Snapshot>,
     metrics: Metrics,
+    jwks: String,
     keys: KeySet,
     rs256: String,
     es256: String,
@@ -322,20 +379,16 @@ impl World {
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a file");
         let jwks = read("jwks.json");
         let metrics = Metrics::new("bench").expect("metrics");
-        let snapshot = snapshot(&config(10), &metrics);
-        snapshot
-            .keys
-            .first()
-            .unwrap()
-            .publish(Ok(jwks.as_bytes()))
-            .expect("keys");
+        let snapshot = with_keys(&config(10), &jwks, &metrics);
         let clock = Clock::start();
         Self {
             snapshot,
             large: OnceCell::new(),
             remote: OnceCell::new(),
+            featured: OnceCell::new(),
             metrics,
             keys: KeySet::from_jwks(jwks.as_bytes()).expect("keys").0,
+            jwks,
             rs256: read("rs256"),
             es256: read("es256"),
             forged: read("forged"),
@@ -347,11 +400,12 @@ impl World {
         Facts::read(&Method::GET, target, headers, ORIGIN, 0, self.now).expect("a sound request")
     }
 
-    /// The whole judgement, as the proxy asks for it.
-    fn judge<'w>(&'w self, target: &Uri, headers: &HeaderMap) -> Result<Verdict<'w>, Code> {
-        self.judge_by(&self.snapshot, target, headers)
+    fn featured(&self) -> &Snapshot {
+        let make = || with_keys(&format!("{}{FEATURES}", config(10)), &self.jwks, &self.metrics);
+        self.featured.get_or_init(make)
     }
 
+    /// The whole judgement, as the proxy asks for it.
     fn judge_by<'w>(&self, snapshot: &'w Snapshot, target: &Uri, headers: &HeaderMap) -> Result<Verdict<'w>, Code> {
         let facts = self.facts(target, headers);
         let Snapshot { policy, meters, .. } = snapshot;
@@ -364,21 +418,40 @@ impl World {
     }
 
     fn allow(&self, count: &mut Count, path: &'static str, credential: &[(&'static str, &str)]) {
+        self.allow_by(count, &self.snapshot, path, credential);
+    }
+
+    fn allow_by(
+        &self,
+        count: &mut Count,
+        snapshot: &Snapshot,
+        path: &'static str,
+        credential: &[(&'static str, &str)],
+    ) {
         let (target, headers) = request(path, credential);
-        let verdict = count.of(|| self.judge(&target, &headers));
+        let verdict = count.of(|| self.judge_by(snapshot, &target, &headers));
         assert!(verdict.is_ok_and(|verdict| matches!(verdict.effect, Effect::Permit(_))));
     }
 
     fn allow_remote(&self, count: &mut Count) {
         let snapshot = self.remote.get_or_init(|| with_auth_service(&self.metrics));
-        let (target, headers) = request("/hybrid", &[("x-api-key", REMOTE_KEY)]);
-        let verdict = count.of(|| self.judge_by(snapshot, &target, &headers));
-        assert!(verdict.is_ok_and(|verdict| matches!(verdict.effect, Effect::Permit(_))));
+        self.allow_by(count, snapshot, "/hybrid", &[("x-api-key", REMOTE_KEY)]);
     }
 
     fn refuse(&self, count: &mut Count, path: &'static str, credential: &[(&'static str, &str)], code: Code) {
+        self.refuse_by(count, &self.snapshot, path, credential, code);
+    }
+
+    fn refuse_by(
+        &self,
+        count: &mut Count,
+        snapshot: &Snapshot,
+        path: &'static str,
+        credential: &[(&'static str, &str)],
+        code: Code,
+    ) {
         let (target, headers) = request(path, credential);
-        let verdict = count.of(|| self.judge(&target, &headers));
+        let verdict = count.of(|| self.judge_by(snapshot, &target, &headers));
         let refused = verdict.map_or_else(Some, |verdict| match verdict.effect {
             Effect::Permit(_) => None,
             Effect::Denial(denial) => Some(denial.code),
@@ -413,9 +486,9 @@ impl World {
         assert_eq!(&*policy.routes.get(found).unwrap().name, "service-3");
     }
 
-    fn operate(&self, count: &mut Count, span: Option<&Span>) {
+    fn operate(&self, count: &mut Count, snapshot: &Snapshot, span: Option<&Span>) {
         let (target, headers) = request("/hybrid", &[("authorization", &self.rs256)]);
-        let verdict = self.judge(&target, &headers).expect("a verdict");
+        let verdict = self.judge_by(snapshot, &target, &headers).expect("a verdict");
         let Effect::Permit(permit) = verdict.effect else {
             panic!("refused");
         };
@@ -431,7 +504,7 @@ impl World {
             upgrade: None,
             trace: span.and_then(Span::onward),
         };
-        let rules = &self.snapshot.policy.headers;
+        let rules = &snapshot.policy.headers;
         count.of(|| rules.to_upstream(&mut headers, &permit.route().headers, permit.identity(), &hop));
         assert_eq!(headers.get("x-user-id").unwrap(), "ada");
     }
@@ -577,6 +650,14 @@ fn snapshot(config: &str, metrics: &Metrics) -> Snapshot {
     }
 }
 
+/// A snapshot whose issuer has published its keys.
+fn with_keys(config: &str, jwks: &str, metrics: &Metrics) -> Snapshot {
+    let snapshot = snapshot(config, metrics);
+    let issuer = snapshot.keys.first().expect("an issuer");
+    issuer.publish(Ok(jwks.as_bytes())).expect("keys");
+    snapshot
+}
+
 /// A snapshot whose auth service has said whose [`REMOTE_KEY`] is: over a socket, once, before anything is counted.
 fn with_auth_service(metrics: &Metrics) -> Snapshot {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -708,4 +789,87 @@ paths = ["/scarce"]
 upstream = "runtime"
 auth = "hybrid"
 limits = ["scarce"]
+"#;
+
+/// Routes that use what the routes of [`CONFIG`] do not.
+const FEATURES: &str = r#"
+[cors.app]
+origins = ["https://app.example.com", "https://*.example.com"]
+credentials = true
+
+[limits.flood]
+rate = "50/s"
+by = "ip"
+
+[limits.failures]
+rate = "5/min"
+algorithm = "sliding_window"
+by = "ip"
+charge_on = [401, 403]
+
+[[routes]]
+name = "cross-origin"
+paths = ["/cross-origin/*"]
+upstream = "runtime"
+auth = "hybrid"
+cors = "app"
+response_headers = { set = { Strict-Transport-Security = "max-age=31536000", X-Caller = "{user}" }, remove = ["Server"] }
+
+[[routes]]
+name = "ruled"
+paths = ["/ruled/{org}/*"]
+upstream = "runtime"
+auth = "hybrid"
+require = { scopes_any = ["a", "b"], audiences = ["demo-api"], claims = { org_id = "{path.org}" } }
+rules = [{ methods = ["POST"], require = { permissions_any = ["tasks.create"] } }]
+allowed_from = ["10.0.0.0/8", "127.0.0.0/8"]
+limits = ["flood", "failures", "per-user"]
+max_body = "10MiB"
+
+[[routes]]
+name = "rewritten"
+paths = ["/rewritten/*"]
+upstream = "runtime"
+auth = "jwt"
+strip_prefix = "/rewritten"
+preserve_host = true
+set_headers = { X-Caller = "{user}", X-Where-From = "{client_ip}" }
+remove_headers = ["Authorization", "Cookie"]
+allow_encoded_slash = true
+
+[[routes]]
+name = "replaced"
+paths = ["/replaced/{name}"]
+upstream = "runtime"
+auth = "jwt"
+replace_path = "/items/{name}"
+token_sources = ["header", "query:access_token", "cookie:session", "websocket_protocol"]
+close_on_expiry = true
+
+[[routes]]
+name = "on-trial"
+paths = ["/on-trial/*"]
+upstream = "runtime"
+auth = "internal"
+shadow = "jwt"
+canary = { auth = "hybrid", percent = 10 }
+
+[[routes]]
+name = "model"
+paths = ["/model/*"]
+upstream = "runtime"
+auth = "hybrid"
+llm = "openai"
+
+[[routes]]
+name = "fixed"
+paths = ["/fixed"]
+respond = { body = "ok" }
+auth = "none"
+
+[[routes]]
+name = "moved"
+paths = ["/moved/*"]
+redirect = { to = "https://{host}{uri}" }
+auth = "none"
 "#;

@@ -166,7 +166,10 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
     let upstreams = snapshot.upstreams.iter();
     upstreams
         .map(|upstream| {
-            let endpoints: Vec<&str> = upstream.endpoints.iter().map(|endpoint| &*endpoint.name).collect();
+            let known = upstream.endpoints.iter().zip(&upstream.metrics.up);
+            let endpoints: Vec<Value> = known
+                .map(|(endpoint, up)| json!({ "name": &*endpoint.name, "up": up.get() == 1 }))
+                .collect();
             json!({
                 "name": &*upstream.spec.name,
                 "endpoints": endpoints,

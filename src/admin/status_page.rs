@@ -3,11 +3,13 @@
 //!
 //! INVARIANT: every text on it goes through [`text`], and the content security policy lets no inline script run.
 
-use std::fmt::Write as _;
+mod table;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
+
+use table::{duration, escaped, list, put, section, text, words};
 
 /// Keeps the page up to date: served beside it, since the page may hold no script itself.
 pub(super) const SCRIPT: &str = include_str!("status_page/live.js");
@@ -38,8 +40,10 @@ pub(super) fn html(status: &Value) -> String {
     traffic(&mut page, &status["traffic"]);
     routes(&mut page, &status["routes"]);
     issuers(&mut page, &status["issuers"]);
+    validators(&mut page, &status["validators"]);
     upstreams(&mut page, &status["upstreams"]);
     limits(&mut page, &status["limits"]);
+    store(&mut page, status);
     page.push_str("</main>\n</body>\n</html>\n");
     page
 }
@@ -102,6 +106,7 @@ fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
 
 fn traffic(page: &mut String, traffic: &Value) {
     let requests = traffic["requests"].as_u64().unwrap_or_default();
+    page.push_str("<div class=\"pair\">\n");
     for (title, column, counts, none) in [
         ("Answers", "status", &traffic["by_status"], "Nothing was asked yet."),
         ("Refusals", "reason", &traffic["refused"], "Nobody was refused yet."),
@@ -123,6 +128,7 @@ fn traffic(page: &mut String, traffic: &Value) {
             },
         );
     }
+    page.push_str("</div>\n");
 }
 
 fn routes(page: &mut String, routes: &Value) {
@@ -148,15 +154,20 @@ fn routes(page: &mut String, routes: &Value) {
                 text(&auth["at"])
             )
         });
-        row.cell(shadow(&auth["shadow"]));
-        row.cell(canary(&auth["canary"]));
+        for (trial, said) in [
+            (&auth["shadow"], shadow as fn(&Value) -> String),
+            (&auth["canary"], canary),
+        ] {
+            if trial.is_null() {
+                row.empty();
+            } else {
+                row.cell(said(trial));
+            }
+        }
     });
 }
 
 fn shadow(shadow: &Value) -> String {
-    if shadow.is_null() {
-        return "-".to_owned();
-    }
     let count = |name: &str| shadow[name].as_u64().unwrap_or_default();
     let all = count("same") + count("would_deny") + count("would_allow") + count("other_identity");
     let mut said = format!("<code>{}</code> ", text(&shadow["mode"]));
@@ -189,9 +200,6 @@ fn shadow(shadow: &Value) -> String {
 }
 
 fn canary(canary: &Value) -> String {
-    if canary.is_null() {
-        return "-".to_owned();
-    }
     let mut said = format!("<code>{}</code>", text(&canary["mode"]));
     for arm in ["stable", "canary"] {
         let counts = at(canary, &format!("/arms/{arm}"));
@@ -221,11 +229,31 @@ fn issuers(page: &mut String, issuers: &Value) {
             row.cell(words(&issuer["keys"]));
             row.number(duration(&issuer["age_seconds"]));
             row.cell(match issuer["last_error"].as_str() {
-                None => "<span class=\"badge good\">fine</span>".to_owned(),
-                Some(error) => format!("<span class=\"badge bad\">failing</span> {}", escaped(error)),
+                None => badge("good", "fine"),
+                Some(error) => format!("{} {}", badge("bad", "failing"), escaped(error)),
             });
         },
     );
+}
+
+/// Auth services that are asked about keys and tokens; most gateways have none.
+fn validators(page: &mut String, validators: &Value) {
+    if list(validators).next().is_none() {
+        return;
+    }
+    let columns = ["service", "answers kept", "being asked", "state"];
+    section(page, "Auth services", &columns, list(validators), "", |row, service| {
+        row.cell(format!("<b>{}</b>", text(&service["name"])));
+        row.number(text(&service["entries"]));
+        row.number(text(&service["in_flight"]));
+        let state = match (service["up"] == true, service["breaker"] == "open") {
+            (true, false) => badge("good", "fine"),
+            (_, true) => badge("bad", "not asked for a while"),
+            (false, false) => badge("bad", "failing"),
+        };
+        let error = service["last_error"].as_str().map(escaped).unwrap_or_default();
+        row.cell(format!("{state} {error}"));
+    });
 }
 
 fn upstreams(page: &mut String, upstreams: &Value) {
@@ -238,17 +266,12 @@ fn upstreams(page: &mut String, upstreams: &Value) {
         |row, upstream| {
             row.cell(format!("<b>{}</b>", text(&upstream["name"])));
             let endpoints = list(&upstream["endpoints"]).map(|endpoint| {
-                let name = if endpoint.is_object() {
-                    text(&endpoint["name"])
+                let state = if endpoint["up"] == true {
+                    badge("good", "up")
                 } else {
-                    text(endpoint)
+                    badge("bad", "down")
                 };
-                let is_down = endpoint["up"] == false || endpoint["healthy"] == false;
-                if is_down {
-                    format!("<span class=\"badge bad\">down</span> {name}")
-                } else {
-                    name
-                }
+                format!("{state} {}", text(&endpoint["name"]))
             });
             row.cell(endpoints.collect::<Vec<_>>().join("<br>"));
             row.number(text(&upstream["in_flight"]));
@@ -257,133 +280,62 @@ fn upstreams(page: &mut String, upstreams: &Value) {
 }
 
 fn limits(page: &mut String, limits: &Value) {
+    let columns = ["limit", "rate", "by", "callers counted", "allowed", "refused"];
+    section(page, "Limits", &columns, list(limits), "No limit.", |row, limit| {
+        row.cell(format!("<b>{}</b>", text(&limit["name"])));
+        row.cell(text(&limit["rate"]));
+        row.cell(text(&limit["by"]));
+        row.number(text(&limit["keys"]));
+        row.number(text(&limit["allowed"]));
+        row.number(text(&limit["refused"]));
+    });
+}
+
+/// What is shared with other gateways; nothing without a `[redis]`.
+fn store(page: &mut String, status: &Value) {
+    let (redis, revocation) = (&status["redis"], &status["revocation"]);
+    let mut rows = Vec::new();
+    if !redis.is_null() {
+        let state = if redis["up"] == true {
+            badge("good", "connected")
+        } else {
+            let error = redis["error"].as_str().map(escaped).unwrap_or_default();
+            format!("{} {error}", badge("bad", "away"))
+        };
+        rows.push(("Redis", state));
+    }
+    if !revocation.is_null() {
+        let state = if revocation["current"] == true {
+            badge("good", "current")
+        } else {
+            let meanwhile = text(&revocation["on_store_error"]);
+            format!(
+                "{} for {}; meanwhile: {meanwhile}",
+                badge("bad", "not followed"),
+                duration(&revocation["age_seconds"])
+            )
+        };
+        rows.push(("Revocations", format!("{state} {} known", text(&revocation["entries"]))));
+    }
+    if rows.is_empty() {
+        return;
+    }
     section(
         page,
-        "Limits",
-        &["limit", "callers counted", "refused"],
-        list(limits),
-        "No limit.",
-        |row, limit| {
-            row.cell(format!("<b>{}</b>", text(&limit["name"])));
-            row.number(text(&limit["keys"]));
-            row.number(text(&limit["refused"]));
+        "Shared",
+        &["what", "state"],
+        rows.into_iter(),
+        "",
+        |row, (name, state)| {
+            row.cell(format!("<b>{name}</b>"));
+            row.cell(state);
         },
     );
 }
 
-/// A row of a table; on a narrow screen each cell bears its column's name.
-struct Row<'c> {
-    columns: std::slice::Iter<'c, &'c str>,
-    html: String,
-}
-
-impl Row<'_> {
-    fn cell(&mut self, html: String) {
-        self.put("", &html);
-    }
-
-    fn number(&mut self, html: String) {
-        self.put(" class=\"number\"", &html);
-    }
-
-    fn put(&mut self, class: &str, html: &str) {
-        let column = self.columns.next().unwrap_or(&"");
-        put(
-            &mut self.html,
-            format_args!("<td{class} data-column=\"{column}\"><span>{html}</span></td>"),
-        );
-    }
-}
-
-fn section<T>(
-    page: &mut String,
-    title: &str,
-    columns: &[&str],
-    items: impl Iterator<Item = T>,
-    none: &str,
-    row: impl Fn(&mut Row<'_>, T),
-) {
-    put(page, format_args!("<section><h2>{title}</h2>\n"));
-    let mut rows = String::new();
-    for item in items {
-        let mut line = Row {
-            columns: columns.iter(),
-            html: String::new(),
-        };
-        row(&mut line, item);
-        put(&mut rows, format_args!("<tr>{}</tr>\n", line.html));
-    }
-    if rows.is_empty() {
-        put(page, format_args!("<p class=\"none\">{none}</p></section>\n"));
-        return;
-    }
-    let heads: String = columns
-        .iter()
-        .map(|column| format!("<th scope=\"col\">{column}</th>"))
-        .collect();
-    put(
-        page,
-        format_args!("<table><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></section>\n"),
-    );
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-/// Entries of a list: texts, or objects that have a `kid` or a name.
-fn words(value: &Value) -> String {
-    let word = |entry: &Value| match entry {
-        Value::Object(own) => own.get("kid").or(own.get("name")).map_or_else(|| "-".to_owned(), text),
-        other => text(other),
-    };
-    let words: Vec<String> = list(value).map(word).collect();
-    if words.is_empty() {
-        "none".to_owned()
-    } else {
-        words.join(", ")
-    }
-}
-
-/// Seconds, as people say them.
-fn duration(seconds: &Value) -> String {
-    match seconds.as_f64() {
-        None => "-".to_owned(),
-        Some(seconds) if seconds < 0.001 => format!("{:.0} µs", seconds * 1e6),
-        Some(seconds) if seconds < 1.0 => format!("{:.1} ms", seconds * 1e3),
-        Some(seconds) if seconds < 120.0 => format!("{seconds:.0} s"),
-        Some(seconds) if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
-        Some(seconds) => format!("{:.0} h", seconds / 3600.0),
-    }
-}
-
-/// A value as text that is safe on the page.
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => escaped(text),
-        other => escaped(&other.to_string()),
-    }
-}
-
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
-        }
-    }
-    safe
-}
-
-fn put(page: &mut String, what: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = page.write_fmt(what);
+/// A word that is seen from afar.
+fn badge(state: &str, word: &str) -> String {
+    format!("<span class=\"badge {state}\">{word}</span>")
 }
 
 #[cfg(test)]
@@ -399,8 +351,11 @@ mod tests {
             "config": { "generation": 3, "reload_error": evil },
             "routes": [{ "name": evil, "upstream": evil, "auth": { "configured": evil, "effective": "jwt", "by": evil, "at": evil } }],
             "issuers": [{ "name": evil, "keys": [evil], "last_error": evil }],
-            "upstreams": [{ "name": evil, "endpoints": [evil, { "name": evil, "up": false }] }],
-            "limits": [{ "name": evil }],
+            "upstreams": [{ "name": evil, "endpoints": [{ "name": evil, "up": false }] }],
+            "validators": [{ "name": evil, "up": false, "breaker": evil, "last_error": evil }],
+            "redis": { "up": false, "error": evil },
+            "revocation": { "current": false, "entries": evil, "on_store_error": evil },
+            "limits": [{ "name": evil, "rate": evil, "by": evil }],
             "traffic": { "refused": { evil: 1 } },
         }));
         assert!(!page.contains("<script>") && !page.contains("\"'&"), "{page}");

@@ -9,6 +9,7 @@ mod report;
 mod request;
 mod route_choice;
 mod secrecy;
+mod sent;
 mod text;
 mod verdict;
 
@@ -53,7 +54,7 @@ pub(super) struct Options {
     /// Signing keys of the token's issuer, a JWK set; instead of those that the config names.
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
-    /// Fetch the signing keys of the token's issuer.
+    /// Ask the network: the token's issuer for its signing keys, an auth service for its word, Redis for what is revoked.
     #[arg(long)]
     online: bool,
     /// Explain a request that was logged, by its X-Request-ID.

@@ -15,10 +15,11 @@ use serde::Serialize;
 
 use crate::compile::{Compiled, DecidedBy, ModeInForce, compile};
 use crate::config::model::{AuthMethod, Config, Route};
-use crate::config::{Environment, Loaded, Modes, load_and, nearest};
+use crate::config::{Environment, Loaded, Modes, load_and, modes_in, nearest};
 use crate::demo::Paint;
 
 use super::{compiled, exit, failed, invalid_config};
+use overrides_file::{Held, text_of};
 
 /// What is to be changed.
 #[derive(Debug, Args)]
@@ -97,11 +98,13 @@ fn set(
         ));
     }
     let file = &loaded.config.server.overrides_file;
-    let mut overrides = overrides_file::read(file).map_err(Refusal)?;
+    // Before it is read. That it cannot be held is said only of a mode that fits.
+    let held = Held::take(file);
+    let mut overrides = modes_in(file).map_err(|errors| Refusal(errors.to_string()))?;
     overrides.extend(changed);
-    let text = overrides_file::text_of(&overrides);
+    let text = text_of(&overrides);
     let after = fits(path, Environment::of_process().with_overrides(text.clone()))?;
-    if let Err(error) = overrides_file::write(file, &text) {
+    if let Err(error) = held.and_then(|held| held.write(&text)) {
         return Ok(failed(error));
     }
     for route in routes {
@@ -177,7 +180,8 @@ fn reset(path: &Path, route: Option<&str>, shared: bool) -> ExitCode {
         return all_gateways::reset(&compiled, route);
     }
     let file = &loaded.config.server.overrides_file;
-    let mut overrides = match (overrides_file::read(file), route) {
+    let held = Held::take(file);
+    let mut overrides = match (modes_in(file), route) {
         (Ok(overrides), _) => overrides,
         (Err(_), None) => Modes::new(),
         (Err(why), Some(_)) => return failed(format!("{why}; `gateway mode --reset` takes all of it back")),
@@ -194,7 +198,7 @@ fn reset(path: &Path, route: Option<&str>, shared: bool) -> ExitCode {
         }
         Some(_) => {}
     }
-    if let Err(error) = overrides_file::write(file, &overrides_file::text_of(&overrides)) {
+    if let Err(error) = held.and_then(|held| held.write(&text_of(&overrides))) {
         return failed(error);
     }
     println!("written to {}; a running gateway applies it within 2 s", file.display());

@@ -1,5 +1,6 @@
 //! Auth services that judge what the gateway cannot: `[api_keys.remote]` and `issuers.NAME.remote`, one shape for both.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -29,6 +30,8 @@ pub struct ValidatorSpec<R> {
     pub question: Question,
     /// Times and bounds.
     pub asking: Asking,
+    /// Certificates (PEM) that its server's must lead to; `None`: the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// The form of the request.
@@ -118,6 +121,7 @@ pub(super) fn of_keys(shared: &Shared<'_>, problems: &mut Problems) -> Option<Va
             own: config.bearer.clone().map(Own::Bearer),
         },
         asking: config.asking,
+        ca: config.ca.clone(),
     })
 }
 
@@ -146,5 +150,6 @@ pub(super) fn of_tokens(issuer: &model::Issuer, rules: &Arc<TokenRules>) -> Opti
             own: basic.or(remote.bearer.clone().map(Own::Bearer)),
         },
         asking: remote.asking,
+        ca: issuer.ca.clone(),
     })
 }

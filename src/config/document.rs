@@ -52,6 +52,20 @@ impl Value {
     }
 }
 
+/// The text of a file. Where it stops being UTF-8 is noted, and ends it.
+pub(super) fn text_of(file: &Arc<Path>, bytes: Vec<u8>, problems: &mut Problems) -> Option<String> {
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let sound = error.as_bytes().get(..error.utf8_error().valid_up_to());
+            let sound = String::from_utf8_lossy(sound.unwrap_or_default());
+            let source = Tree::new(file, &sound).source(sound.len());
+            problems.from(source, "", "is no UTF-8 from here on; save the file as UTF-8");
+            None
+        }
+    }
+}
+
 /// Reads a document. Syntax errors are noted, all of them, and end it: what stands after one may have been taken
 /// into the wrong table, and errors about that would mislead.
 pub(super) fn parse(file: &Arc<Path>, text: &str, problems: &mut Problems) -> Option<Table> {
@@ -63,7 +77,11 @@ pub(super) fn parse(file: &Arc<Path>, text: &str, problems: &mut Problems) -> Op
             Some(span) => tree.source(span.start),
             None => Source::File(Arc::clone(file)),
         };
-        problems.from(source, "", error.message());
+        let message = match (error.message(), error.span().and_then(|span| text.get(span))) {
+            ("duplicate key", Some(key)) => format!("duplicate key: {key} is there already; keep one"),
+            (message, _) => message.to_owned(),
+        };
+        problems.from(source, "", message);
     }
     let table = tree.table(document.get_ref());
     for (source, number) in tree.out_of_range {

@@ -55,14 +55,14 @@ pub(super) fn merge_all(t: &mut Cursor<'_, '_>) -> bool {
 /// `key` is the pattern that named it.
 pub(super) fn merge_file(into: &mut Table, path: &Path, key: &str, problems: &mut Problems) -> bool {
     let file: Arc<Path> = Arc::from(path);
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    let text = match std::fs::read(path) {
+        Ok(bytes) => document::text_of(&file, bytes, problems),
         Err(error) => {
             problems.at(key, format!("the file {} cannot be read: {error}", path.display()));
             return false;
         }
     };
-    let Some(document) = document::parse(&file, &text, problems) else {
+    let Some(document) = text.and_then(|text| document::parse(&file, &text, problems)) else {
         return false;
     };
     for (section, node) in document {

@@ -19,12 +19,14 @@ pub mod secret;
 mod value;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use environment::{Environment, Modes};
 pub use error::{ConfigError, ConfigErrors, Location, Problems, Source, Sources, nearest};
+pub use overrides::modes_in;
 
 use cursor::Cursor;
 use environment::Variables;
@@ -68,13 +70,21 @@ pub fn load_and<T>(
     let mut reader = reader_of(path, environment);
     reader.is_file = true;
     reader.files.push(path.to_owned());
-    match std::fs::read_to_string(path) {
-        Ok(text) => read_all(path, &text, reader, make),
+    let text = match std::fs::read(path) {
+        Ok(bytes) => document::text_of(&Arc::from(path), bytes, &mut reader.problems),
         Err(error) => {
-            let message = format!("the file cannot be read: {error}");
+            let hint = match error.kind() {
+                ErrorKind::NotFound => "; name another with --config PATH or the variable GATEWAY_CONFIG",
+                _ => "",
+            };
+            let message = format!("the file cannot be read: {error}{hint}");
             reader.problems.at("", message);
-            Err(reader.problems.into_errors())
+            None
         }
+    };
+    match text {
+        Some(text) => read_all(path, &text, reader, make),
+        None => Err(reader.problems.into_errors()),
     }
 }
 

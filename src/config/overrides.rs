@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::document::{self, Node, Value};
-use super::error::Source;
+use super::environment::Modes;
+use super::error::{ConfigErrors, Problems, Source, Sources};
 use super::model::Route;
 use super::reader::Reader;
 
@@ -18,27 +19,47 @@ pub(super) fn read(reader: &mut Reader<'_>, path: &Path) {
         return;
     }
     reader.files.push(path.to_owned());
-    let file: Arc<Path> = Arc::from(path);
     let text = reader.overrides_text.take();
-    let text = match text.map_or_else(|| std::fs::read_to_string(path), Ok) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return,
-        Err(error) => {
-            let message = format!("the file cannot be read: {error}");
-            reader.problems.from(Source::File(file), "", message);
-            return;
+    for (route, mut mode) in modes(path, text, &mut reader.problems) {
+        if let Source::Written(location) = mode.source {
+            mode.source = Source::Override(location);
         }
-    };
-    let document = document::parse(&file, &text, &mut reader.problems);
-    for (section, node) in document.unwrap_or_default() {
-        match node.value {
-            Value::Table(routes) if section == "routes" => {
-                for (route, node) in routes {
-                    read_route(reader, &route, node);
-                }
-            }
-            _ => refuse(reader, node.key, &section),
+        reader.overrides.insert(route, mode);
+    }
+}
+
+/// The modes that the file sets, as they are written; none if there is no file.
+///
+/// # Errors
+/// It cannot be read, or holds something else.
+pub fn modes_in(path: &Path) -> Result<Modes, ConfigErrors> {
+    let mut problems = Problems::new(Sources::new(Arc::from(path)));
+    let mut read = Modes::new();
+    for (route, mode) in modes(path, None, &mut problems) {
+        if let Some(mode) = written(&mode.value) {
+            read.insert(route, mode);
+        } else {
+            let key = format!("routes.{route}.auth");
+            problems.from(mode.source, &key, "is no mode; expected \"MODE\" or a list of methods");
         }
+    }
+    problems.finish().map(|_| read)
+}
+
+/// A mode's name, or a list of methods joined by commas.
+fn written(mode: &Value) -> Option<String> {
+    match mode {
+        Value::Text(name) => Some(name.clone()),
+        Value::List(methods) => {
+            let methods: Option<Vec<String>> = methods.iter().map(|method| written(&method.value)).collect();
+            methods.map(|methods| methods.join(","))
+        }
+        Value::Outside(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Table(_) => None,
     }
 }
 
@@ -57,23 +78,50 @@ pub(super) fn report_strangers(reader: &mut Reader<'_>, routes: &[Route]) {
     reader.ignored.extend(strangers.map(|name| (name, why.clone())));
 }
 
-fn read_route(reader: &mut Reader<'_>, route: &str, node: Node) {
-    let path = format!("routes.{route}");
-    let Value::Table(keys) = node.value else {
-        return refuse(reader, node.key, &path);
+/// The `auth` of each route in the file, or in the text that stands in for it. What else is there is refused.
+fn modes(path: &Path, text: Option<String>, problems: &mut Problems) -> Vec<(String, Node)> {
+    let file: Arc<Path> = Arc::from(path);
+    let text = match text.map_or_else(|| std::fs::read_to_string(path), Ok) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            let message = format!("the file cannot be read: {error}");
+            problems.from(Source::File(file), "", message);
+            return Vec::new();
+        }
     };
-    for (key, mut node) in keys {
-        match node.source {
-            Source::Written(location) if key == "auth" => {
-                node.source = Source::Override(location);
-                reader.overrides.insert(route.to_owned(), node);
+    let mut modes = Vec::new();
+    for (section, node) in document::parse(&file, &text, problems).unwrap_or_default() {
+        match node.value {
+            Value::Table(routes) if section == "routes" => {
+                for (route, node) in routes {
+                    modes.extend(mode_of(&route, node, problems).map(|mode| (route, mode)));
+                }
             }
-            source => refuse(reader, source, &format!("{path}.{key}")),
+            _ => refuse(problems, node.key, &section),
         }
     }
+    modes
 }
 
-fn refuse(reader: &mut Reader<'_>, source: Source, key: &str) {
+fn mode_of(route: &str, node: Node, problems: &mut Problems) -> Option<Node> {
+    let path = format!("routes.{route}");
+    let Value::Table(keys) = node.value else {
+        refuse(problems, node.key, &path);
+        return None;
+    };
+    let mut mode = None;
+    for (key, node) in keys {
+        if key == "auth" {
+            mode = Some(node);
+        } else {
+            refuse(problems, node.source, &format!("{path}.{key}"));
+        }
+    }
+    mode
+}
+
+fn refuse(problems: &mut Problems, source: Source, key: &str) {
     let message = "does not belong here; an overrides file holds [routes.NAME] with auth = \"MODE\", nothing else";
-    reader.problems.from(source, key, message);
+    problems.from(source, key, message);
 }

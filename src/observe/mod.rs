@@ -8,6 +8,7 @@ mod line;
 pub mod metrics;
 pub mod output;
 mod protobuf;
+pub mod sampler;
 pub mod span;
 
 /// `log.format`.

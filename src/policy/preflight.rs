@@ -1,8 +1,10 @@
 //! Preflights (Fetch §3.2.2): judged by the route of the request that they ask for, and answered before anybody is authenticated,
-//! for a browser sends no credential with them.
+//! for a browser sends no credential with them. And who speaks of origins where a request never came to its route.
+
+use std::sync::Arc;
 
 use super::Policy;
-use super::cors::{CrossOrigin, preflight_for};
+use super::cors::{Cors, CrossOrigin, preflight_for};
 use super::denial::{Code, Denial};
 use super::facts::Facts;
 use super::judge::Refused;
@@ -53,4 +55,18 @@ pub fn preflight<'p>(policy: &'p Policy, facts: &Facts<'_>) -> Result<Option<Pre
         pattern: &found.pattern,
         cross_origin: cors.judge(facts.headers),
     }))
+}
+
+/// The policy by which pages may read a refusal that came before the request had a route: that of the route it would have had; where
+/// none takes its method, the one that all routes of its path agree on, among those that have any.
+#[must_use]
+pub fn policy_without_route<'p>(policy: &'p Policy, facts: &Facts<'_>) -> Option<&'p Cors> {
+    let table = policy.table(facts.listener);
+    let cors = |place: usize| policy.routes.get(place)?.cors.as_ref();
+    if let Ok(found) = table.find(facts) {
+        return cors(found.route).map(Arc::as_ref);
+    }
+    let mut known = table.whatever_method(facts).filter_map(cors);
+    let first = known.next()?;
+    known.all(|other| Arc::ptr_eq(first, other)).then(|| first.as_ref())
 }

@@ -229,11 +229,19 @@ impl RouteTable {
     /// # Errors
     /// As [`Self::find`].
     pub fn find_for(&self, facts: &Facts<'_>, method: &Method) -> Result<&Match, Denial> {
-        let leaf = self
-            .hosts(facts.host.as_deref())
-            .find_map(|node| node.find(&facts.path))
-            .ok_or(Denial::plain(Code::NoRoute, "no_route"))?;
+        let leaf = self.leaf(facts).ok_or(Denial::plain(Code::NoRoute, "no_route"))?;
         leaf.take(method)
+    }
+
+    /// The routes of the most specific pattern that the request fits, whatever their methods.
+    pub fn whatever_method(&self, facts: &Facts<'_>) -> impl Iterator<Item = usize> {
+        let entries = self.leaf(facts).into_iter().flat_map(|leaf| &leaf.entries);
+        entries.map(|(_, found)| found.route)
+    }
+
+    fn leaf(&self, facts: &Facts<'_>) -> Option<&Leaf> {
+        let mut hosts = self.hosts(facts.host.as_deref());
+        hosts.find_map(|node| node.find(&facts.path))
     }
 
     /// A named host beats a wildcard, the longer wildcard the shorter, and any host comes last.

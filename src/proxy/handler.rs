@@ -8,7 +8,7 @@ use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
 use crate::policy::facts::Facts;
 use crate::policy::judge::{self, Refused};
-use crate::policy::preflight::{Preflight, preflight};
+use crate::policy::preflight::{Preflight, policy_without_route, preflight};
 use crate::policy::verdict::{Effect, Permit, Verdict};
 use crate::protocol::refusal::Refusal;
 use crate::runtime::request_body::ClientBody;
@@ -72,11 +72,11 @@ async fn judge<'a>(
     match preflight(&snapshot.policy, &facts) {
         Ok(None) => {}
         Ok(Some(preflight)) => return Judged::Preflight(preflight),
-        Err(refused) => return refuse(record, *refused, &facts),
+        Err(refused) => return refuse(record, *refused, snapshot, &facts),
     }
     let mut case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
         Ok(case) => case,
-        Err(refused) => return refuse(record, *refused, &facts),
+        Err(refused) => return refuse(record, *refused, snapshot, &facts),
     };
     let route = case.route;
     // From here on a request may be given up while it waits: what it holds is given back with its record.
@@ -108,9 +108,14 @@ async fn judge<'a>(
 }
 
 /// Refused before anybody was asked who is calling.
-fn refuse<'a>(record: &mut Record, refused: Refused<'a>, facts: &Facts<'_>) -> Judged<'a> {
+fn refuse<'a>(record: &mut Record, refused: Refused<'a>, snapshot: &'a Snapshot, facts: &Facts<'_>) -> Judged<'a> {
     record.arm = refused.arm;
-    let carried = Carried::of(refused.route, refused.allowances, facts.headers);
+    let mut carried = Carried::of(refused.route, refused.allowances, facts.headers);
+    if refused.route.is_none() {
+        // Or a page's code would see a network error instead of the refusal.
+        let cors = policy_without_route(&snapshot.policy, facts);
+        carried.cross_origin = cors.map(|cors| cors.judge(facts.headers));
+    }
     Judged::Refused(refused.denial, carried)
 }
 

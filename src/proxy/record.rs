@@ -224,6 +224,9 @@ impl Record {
         if let Tells::RetryAfter { limit, .. } = &denial.tells {
             self.limit = Some(limit.clone());
         }
+        if let Some(route) = route {
+            audit::failed_credential(self, route, denial);
+        }
     }
 
     /// It was allowed, and ended with the token that let it in.

@@ -57,7 +57,8 @@ impl Asker {
                 }
             }))
             .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")));
-        let client = trusting(client, spec)?.build().map_err(reason)?;
+        let plain = matches!(&spec.source, KeySource::Url(url) if is_plain(url));
+        let client = trusting(client, spec.ca.as_deref(), plain)?.build().map_err(reason)?;
         Ok(Self {
             client,
             discovered: None,
@@ -134,11 +135,18 @@ impl Asker {
     }
 }
 
-/// Whose certificates are believed: those of the issuer's own CA if it has one, else the system's.
-fn trusting(client: ClientBuilder, spec: &IssuerSpec) -> Result<ClientBuilder, String> {
-    let Some(path) = &spec.ca else {
+/// Whether a server is spoken to without TLS.
+pub(crate) fn is_plain(url: &str) -> bool {
+    url.starts_with("http://")
+}
+
+/// Whose certificates are believed: those of a server's own CA if it has one, else the system's.
+///
+/// # Errors
+/// The CA cannot be read, or is none.
+pub(crate) fn trusting(client: ClientBuilder, ca: Option<&Path>, plain: bool) -> Result<ClientBuilder, String> {
+    let Some(path) = ca else {
         // Without TLS nobody's are needed, and a container may have none.
-        let plain = matches!(&spec.source, KeySource::Url(url) if url.starts_with("http://"));
         return Ok(if plain { client.tls_certs_only([]) } else { client });
     };
     let name = path.display();

@@ -1,11 +1,9 @@
 //! The shadows of routes at work: asked with what is at hand, compared, counted, and where they disagree, told.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::observe::metrics::ShadowMetrics;
+use crate::observe::sampler::Sampler;
 use crate::policy::denial::Code;
 use crate::policy::facts::Facts;
 use crate::policy::identity::{AuthMethod, HeaderText, Identity};
@@ -16,16 +14,12 @@ use crate::policy::verdict::{Effect, Verdict};
 use super::evidence;
 use super::snapshot::Snapshot;
 
-/// Lines about disagreements, a second and route; of what is beyond, the next line tells the number.
-const LINES_A_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(9);
-
 /// What a route's shadow came to so far.
 #[derive(Debug)]
 pub struct Shadow {
     /// Its counters.
     pub metrics: ShadowMetrics,
-    lines: DefaultDirectRateLimiter,
-    untold: AtomicU64,
+    disagreements: Sampler,
 }
 
 /// How one request was judged by a shadow, for the access line.
@@ -43,8 +37,7 @@ impl Shadow {
     pub fn new(metrics: ShadowMetrics) -> Self {
         Self {
             metrics,
-            lines: RateLimiter::direct(Quota::per_second(LINES_A_SECOND)),
-            untold: AtomicU64::new(0),
+            disagreements: Sampler::default(),
         }
     }
 
@@ -59,13 +52,10 @@ impl Shadow {
         if shadowed.hidden.is_some() {
             self.metrics.hidden.inc();
         }
-        if difference != Difference::Same {
-            if self.lines.check().is_ok() {
-                let untold = self.untold.swap(0, Ordering::Relaxed);
-                tell(facts, request_id, verdict, shadowed, difference, untold);
-            } else {
-                self.untold.fetch_add(1, Ordering::Relaxed);
-            }
+        if difference != Difference::Same
+            && let Some(untold) = self.disagreements.admit()
+        {
+            tell(facts, request_id, verdict, shadowed, difference, untold);
         }
         Compared { difference, refused }
     }

@@ -6,6 +6,7 @@ use crate::compile::{Compiled, ModeInForce, ServerTls, ValidatorSpec};
 use crate::config::model::Config;
 use crate::config::secret::Secret;
 use crate::observe::metrics::{CanaryMetrics, Metrics, RouteMetrics};
+use crate::observe::sampler::Sampler;
 use crate::policy::Policy;
 use crate::policy::authn::remote::{KeyRules, RemoteTokenRules, Rules};
 
@@ -106,6 +107,8 @@ pub struct Snapshot {
     pub telemetry: Option<Arc<Telemetry>>,
     /// By route.
     pub routes: Vec<RouteMetrics>,
+    /// By route: how many lines credentials that do not hold may leave.
+    pub failed_credentials: Vec<Sampler>,
     /// By route: the mode in force, and why.
     pub modes: Vec<ModeInForce>,
     /// By route that has one.
@@ -199,7 +202,7 @@ impl Snapshot {
                 metrics.route(&route.name, &methods)
             }
         });
-        let routes = routes.collect();
+        let routes: Vec<RouteMetrics> = routes.collect();
         let shadows = compiled.policy.routes.iter().map(|route| {
             let shadow = route.shadow.as_ref()?;
             let metrics = metrics.shadow(&route.name, &route.enforced_methods(), &shadow.chain);
@@ -218,6 +221,7 @@ impl Snapshot {
             tls: tls.collect(),
             store,
             revocations,
+            failed_credentials: routes.iter().map(|_| Sampler::default()).collect(),
             telemetry,
             routes,
             shadows: shadows.collect(),

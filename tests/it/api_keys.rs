@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::harness::tls::{Authority, Pair, Terminator};
 use crate::harness::{
-    AuthService, Client, Gate, Gateway, PATIENCE, Request, Response, Setup, Upstream, eventually, refused, sha256, soon,
+    AuthService, Client, Gate, Gateway, Request, Response, Setup, Upstream, eventually, median, p99, refused, sha256,
 };
 
 const ROUTES: &str = r#"
@@ -230,6 +231,43 @@ mod the_answer {
     }
 
     #[tokio::test]
+    async fn over_tls_it_is_believed_by_its_own_authority_and_by_no_other() {
+        let (service, echo) = (AuthService::start().await, Upstream::echo().await);
+        service.knows_user("the-key", "ada");
+        let (authority, stranger) = (Authority::new(), Authority::new());
+        let here = authority.pair(&["localhost"]);
+        let gateway = async |pair: &Pair, ca: &str| {
+            let terminator = Terminator::before(service.server.address, pair, &stranger).await;
+            let url = format!("https://localhost:{}/validate", terminator.address.port());
+            let keys = service
+                .api_keys(&format!("retries = 0\n{ca}"))
+                .replace(&service.url(), &url);
+            let setup = Gateway::with(ROUTES).and(&keys).upstream("echo", &echo);
+            setup.file("ca.pem", authority.pem()).start().await
+        };
+        let trusting = gateway(&here, "ca = \"ca.pem\"").await;
+        assert_eq!(status(&trusting.send(&with_key("the-key")).await), 200);
+        let asked = service.count();
+        for (pair, ca) in [
+            (&stranger.pair(&["localhost"]), "ca = \"ca.pem\""),
+            (&authority.pair(&["elsewhere.example"]), "ca = \"ca.pem\""),
+            (&here, ""),
+        ] {
+            let gateway = gateway(pair, ca).await;
+            refused(&gateway.send(&with_key("the-key")).await, 503, "auth_unavailable");
+        }
+        assert_eq!(service.count(), asked, "the key was told to nobody else");
+        // A renewed one is believed without a restart, once the old one has failed.
+        let renewed = gateway(&stranger.pair(&["localhost"]), "ca = \"ca.pem\"").await;
+        refused(&renewed.send(&with_key("the-key")).await, 503, "auth_unavailable");
+        renewed.write("ca.pem", stranger.pem());
+        eventually("it is believed", async || {
+            (status(&renewed.send(&with_key("the-key")).await) == 200).then_some(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn an_answer_without_end_is_no_answer() {
         let (service, _echo, gateway) = world("retries = 0").await;
         let long = format!("{{\"user_id\":\"ada\",\"x\":\"{}\"}}", "x".repeat(70_000));
@@ -310,7 +348,11 @@ mod how_seldom {
     async fn ten_thousand_wrong_keys_from_one_address_cost_the_auth_service_what_the_limit_allows() {
         let (service, echo) = (AuthService::start().await, Upstream::echo().await);
         let failures = "[auth_failures]\nrate = \"30/hour\"";
-        let gateway = setup(&service, &echo, "").await.and(failures).start().await;
+        let gateway = setup(&service, &echo, "timeout = \"15s\"")
+            .await
+            .and(failures)
+            .start()
+            .await;
         let guessers = (0..50).map(|guesser| {
             let to = gateway.address;
             tokio::spawn(async move {
@@ -325,7 +367,7 @@ mod how_seldom {
         });
         let mut statuses = Vec::new();
         for guesser in guessers.collect::<Vec<_>>() {
-            statuses.extend(soon("all guesses", guesser).await.unwrap());
+            statuses.extend(guesser.await.unwrap());
         }
         assert_eq!(statuses.len(), 10_000);
         assert!(service.count() <= 31, "{} look-ups", service.count());
@@ -334,6 +376,30 @@ mod how_seldom {
         assert!(statuses.iter().all(|status| matches!(status, 401 | 429)));
         // Whoever is known already still passes.
         assert_eq!(echo.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn r39_a_flood_of_wrong_keys_does_not_push_out_those_that_are_in_use() {
+        let (service, _echo, gateway) = world("max_entries = 200\ntimeout = \"15s\"").await;
+        let keys: Vec<String> = (0..20).map(|number| format!("good-{number}")).collect();
+        let mut client = gateway.client().await;
+        for key in &keys {
+            service.knows_user(key, "ada");
+            for _ in 0..3 {
+                assert_eq!(status(&client.send(&with_key(key)).await), 200);
+            }
+        }
+        for number in 0..2000 {
+            let guess = client.send(&with_key(&format!("wrong-{number}"))).await;
+            assert_eq!(status(&guess), 401);
+        }
+        // Nobody could be asked about one that had gone.
+        service.go_down();
+        for key in &keys {
+            assert_eq!(status(&client.send(&with_key(key)).await), 200, "{key}");
+        }
+        let shown = gateway.ask_admin("/status.json").await.json()["validators"][0].clone();
+        assert!(shown["entries"].as_u64() <= Some(240), "{shown}");
     }
 
     #[tokio::test]
@@ -578,20 +644,48 @@ mod when_it_cannot_be_asked {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn one_that_is_slow_makes_nobody_slow_whose_key_is_known() {
-        let (service, _echo, gateway) = world("").await;
+        let (service, _echo, gateway) = world("timeout = \"15s\"").await;
         service.knows_user("the-key", "ada");
         let mut client = gateway.client().await;
-        let mut p99 = async |requests: usize| {
-            let mut times = Vec::with_capacity(requests);
-            for _ in 0..requests {
+        let mut window = async || {
+            let (mut times, began) = (Vec::new(), Instant::now());
+            while times.len() < 300 && began.elapsed() < Duration::from_secs(2) {
                 let asked = Instant::now();
                 assert_eq!(status(&client.send(&with_key("the-key")).await), 200);
                 times.push(asked.elapsed());
             }
-            times.sort();
-            times[requests * 99 / 100]
+            p99(times)
         };
-        let before = p99(500).await;
+        window().await;
+        // Turn about, that both have the same machine: nobody waits for the auth service, and fifty do.
+        let (mut usual, mut slow) = (Vec::new(), Vec::new());
+        for round in 0..5 {
+            usual.push(window().await);
+            let (gate, asked) = (Gate::shut(), service.count());
+            service.wait_for(&gate);
+            let mut waiting = Vec::new();
+            for number in 0..50 {
+                let mut client = gateway.client().await;
+                let key = format!("new-{round}-{number}");
+                service.knows_user(&key, "bob");
+                client.write(with_key(&key).bytes(gateway.address)).await;
+                waiting.push(client);
+            }
+            service.server.got(asked + 50).await;
+            slow.push(window().await);
+            gate.open();
+            for client in &mut waiting {
+                assert_eq!(status(&client.response().await), 200);
+            }
+        }
+        println!("p99 of a known key: usual {usual:?}, beside a slow auth service {slow:?}");
+        let (usual, slow) = (median(usual), median(slow));
+        assert!(slow <= usual * 2, "{usual:?} became {slow:?}");
+    }
+
+    #[tokio::test]
+    async fn unknown_keys_do_not_wait_longer_than_they_may_for_one_that_never_answers() {
+        let (service, _echo, gateway) = world("timeout = \"300ms\"").await;
         let gate = Gate::shut();
         service.wait_for(&gate);
         let mut waiting = Vec::new();
@@ -602,17 +696,8 @@ mod when_it_cannot_be_asked {
                 .await;
             waiting.push(client);
         }
-        service.server.got(51).await;
-        let during = p99(500).await;
-        // The machine's own noise; a wait for the auth service would be two seconds.
-        assert!(
-            during < before * 5 + Duration::from_millis(50),
-            "{before:?} before, {during:?} during"
-        );
         for mut client in waiting {
-            let began = Instant::now();
             refused(&client.response().await, 503, "auth_unavailable");
-            assert!(began.elapsed() < PATIENCE);
         }
     }
 

@@ -1,24 +1,16 @@
 //! A real browser before the gateway: what code of another origin may ask and read (`tests/browser/app.html`), decided by Chromium
 //! and not by our reading of the Fetch standard.
 
-use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use gateway::demo::tokens::now;
 
-use crate::harness::{Gateway, Issuer, Upstream};
+use crate::harness::{Browser, Gateway, Issuer, Upstream};
 
 const PAGE: &str = include_str!("../browser/app.html");
-
-/// A browser's start takes its time on a busy machine.
-const BROWSERS_PATIENCE: Duration = Duration::from_secs(120);
 
 const CONFIG: &str = r#"
 [cors.app]
@@ -58,6 +50,7 @@ cors = "app"
 [[routes]]
 name = "limited"
 paths = ["/limited"]
+methods = ["GET"]
 upstream = "up"
 auth = "none"
 limits = ["few"]
@@ -107,9 +100,8 @@ async fn code_of_another_origin_sees_what_its_policy_says_in_a_real_browser() {
     let text = PAGE.replace("GATEWAY\"", &format!("http://{}\"", gateway.address));
     page.set(text.replace("VALID", &valid).replace("EXPIRED", &expired))
         .unwrap();
-    let _browser = Browser::open(&format!("{origin}/"));
-    let report = tokio::time::timeout(BROWSERS_PATIENCE, reports.recv()).await;
-    let report = report.expect("the page reports in time").unwrap();
+    let _browser = Browser::open(&format!("{origin}/"), &[]);
+    let report = Browser::report(&mut reports).await;
     let text = serde_json::to_string_pretty(&report).unwrap();
     let of = |name: &str| {
         let one = &report[name];
@@ -140,6 +132,12 @@ async fn code_of_another_origin_sees_what_its_policy_says_in_a_real_browser() {
     assert_eq!(report["limited"][0]["status"], 200, "{text}");
     assert_eq!(report["limited"][1]["error"], "rate_limited", "{text}");
     assert_eq!(report["limited"][1]["retry"], true, "{text}");
+    assert_eq!(
+        of("method_not_taken"),
+        (Some(405), Some("method_not_allowed")),
+        "{text}"
+    );
+    assert_eq!(report["nowhere"], "blocked", "no route, no policy: {text}");
     assert_eq!(of("upstream_down"), (Some(503), Some("upstream_unavailable")), "{text}");
     assert_eq!(report["cookie_goes_along"]["body"]["cookie"], "session=s1", "{text}");
     assert_eq!(report["cookie_stays"]["body"]["cookie"], Value::Null, "{text}");
@@ -203,54 +201,4 @@ async fn upstream(fresh: String) -> Upstream {
         .into_bytes()
     })
     .await
-}
-
-/// A headless Chromium; it and its children are killed when this is dropped.
-struct Browser {
-    process: Child,
-    _profile: TempDir,
-}
-
-impl Browser {
-    fn open(url: &str) -> Self {
-        let profile = TempDir::new().unwrap();
-        let process = Command::new("chromium")
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--no-first-run",
-            ])
-            // Else it asks the network for news of itself, which tests do not have.
-            .args([
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ])
-            // Without it a headless browser ends once the page has loaded.
-            .arg("--remote-debugging-port=0")
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            .arg(url)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("chromium is installed: .ci/test sees to it");
-        Self {
-            process,
-            _profile: profile,
-        }
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let group = self.process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        if let Some(group) = group {
-            kill_process_group(group, Signal::KILL).ok();
-        }
-    }
 }

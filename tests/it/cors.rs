@@ -54,6 +54,35 @@ redirect = { to = "/open/x" }
 auth = "none"
 cors = "app"
 [[routes]]
+name = "listed"
+paths = ["/listed"]
+methods = ["GET"]
+upstream = "up"
+auth = "none"
+cors = "app"
+[[routes]]
+name = "listed-too"
+paths = ["/listed"]
+methods = ["PUT"]
+upstream = "up"
+auth = "none"
+[cors.other]
+origins = ["*"]
+[[routes]]
+name = "disputed"
+paths = ["/disputed"]
+methods = ["GET"]
+upstream = "up"
+auth = "none"
+cors = "app"
+[[routes]]
+name = "disputed-too"
+paths = ["/disputed"]
+methods = ["PUT"]
+upstream = "up"
+auth = "none"
+cors = "other"
+[[routes]]
 name = "untouched"
 paths = ["/untouched/*"]
 upstream = "up"
@@ -114,6 +143,42 @@ async fn refusals_and_failures_can_be_read_across_origins() {
     let response = gateway.send(&from_app("/here")).await;
     assert_eq!(response.head.status(), 308);
     readable_by_app(&response);
+}
+
+#[tokio::test]
+async fn refusals_without_a_route_speak_by_the_policy_of_the_path() {
+    let (upstream, issuer) = (Upstream::echo().await, Issuer::start().await);
+    let gateway = gateway(&upstream, &issuer).await;
+    let from_app = |method: &str, target: &str| Request::new(method, target).header("Origin", APP);
+    let response = gateway.send(&from_app("POST", "/listed")).await;
+    refused(&response, 405, "method_not_allowed");
+    readable_by_app(&response);
+    assert_eq!(all(&response, "allow"), ["GET, HEAD, PUT"]);
+    // A preflight too, though its status alone is a no.
+    let preflight = from_app("OPTIONS", "/listed").header("Access-Control-Request-Method", "DELETE");
+    let response = gateway.send(&preflight).await;
+    refused(&response, 405, "method_not_allowed");
+    readable_by_app(&response);
+    let twice = from_app("GET", "/jwt/x")
+        .header("X-API-Key", "a")
+        .header("X-API-Key", "b");
+    let response = gateway.send(&twice).await;
+    refused(&response, 400, "malformed_request");
+    readable_by_app(&response);
+    // Two policies at one path, or no route at all: nobody can say whose word it would be.
+    for (method, target, status, code) in [
+        ("POST", "/disputed", 405, "method_not_allowed"),
+        ("GET", "/nowhere", 404, "no_route"),
+    ] {
+        let response = gateway.send(&from_app(method, target)).await;
+        refused(&response, status, code);
+        assert!(
+            all(&response, "access-control-allow-origin").is_empty(),
+            "{target} {:?}",
+            response.head
+        );
+    }
+    assert_eq!(upstream.count(), 0);
 }
 
 #[tokio::test]

@@ -340,9 +340,74 @@ async fn the_json_keeps_its_fields_whatever_the_verdict() {
         assert_eq!(own, wanted, "{arguments:?}");
     }
     let report = explained(&setup, &["GET", "/open/x"]).await;
-    for field in ["name", "url", "method", "target", "headers"] {
+    for field in [
+        "name", "url", "full_url", "method", "target", "headers", "added", "removed",
+    ] {
         assert!(!report["upstream"][field].is_null(), "{report}");
     }
+}
+
+#[tokio::test]
+async fn what_is_added_to_a_request_and_taken_off_it_is_told() {
+    let setup = setup().and(
+        r#"
+        [upstreams.local]
+        urls = ["unix:/run/app.sock"]
+        [[routes]]
+        name = "renamed"
+        paths = ["/api/*"]
+        upstream = "local"
+        auth = "none"
+        strip_prefix = "/api"
+        "#,
+    );
+    let arguments = [
+        "GET",
+        "http://h/open/x?q=1",
+        "-H",
+        "X-Kept: 1",
+        "-H",
+        "X_User_ID: root",
+        "-H",
+        "Connection: X-Nominated, close",
+        "-H",
+        "X-Nominated: 1",
+        "-H",
+        "X-Request-ID: r-1",
+    ];
+    let report = explained(&setup, &arguments).await;
+    let upstream = &report["upstream"];
+    assert_eq!(upstream["full_url"], "http://192.0.2.1:8001/open/x?q=1");
+    let mut removed: Vec<&str> = upstream["removed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    removed.sort_unstable();
+    assert_eq!(removed, ["Connection", "Host", "X-Nominated", "X_User_ID"]);
+    let added = upstream["added"].as_array().unwrap();
+    for line in [
+        json!(["Host", "192.0.2.1:8001"]),
+        json!(["x-forwarded-for", "127.0.0.1"]),
+        json!(["x-forwarded-proto", "http"]),
+        json!(["x-forwarded-host", "h"]),
+        json!(["x-own", "(set by the route)"]),
+    ] {
+        assert!(added.contains(&line), "{line} is not in {added:?}");
+    }
+    assert_eq!(added.len(), 5, "{added:?}");
+    let (_, text, _) = said(&setup, &[&["explain"], &arguments[..]].concat()).await;
+    for line in [
+        "as http://192.0.2.1:8001/open/x?q=1",
+        "+ x-own:",
+        "  X-Kept: 1",
+        "- X_User_ID",
+    ] {
+        assert!(text.contains(line), "{line}\nis not in\n{text}");
+    }
+    let report = explained(&setup, &["GET", "http://h/api/v1?q"]).await;
+    assert_eq!(report["upstream"]["full_url"], "unix:/run/app.sock:/v1?q");
 }
 
 #[tokio::test]

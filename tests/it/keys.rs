@@ -12,7 +12,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::harness::{Client, Clock, Gateway, Issuer, Key, Request, Response, Setup, Upstream, eventually, refused};
+use crate::harness::tls::{Authority, Terminator};
+use crate::harness::{
+    Clock, Gateway, Issuer, Key, Request, Response, Setup, Upstream, eventually, median, p99, refused,
+};
 
 const HOUR: i64 = 3600;
 
@@ -213,18 +216,12 @@ mod rotated {
         assert_eq!(issuer.fetches(), 2);
         // Again at once: that is 401 for the rest of ten seconds, and no longer.
         issuer.publish(&[&third]);
-        refused(
-            &gateway.send(&with(&token_at(&clock, &issuer, &third))).await,
-            401,
-            "invalid_token",
-        );
-        clock.advance(8);
-        refused(
-            &gateway.send(&with(&token_at(&clock, &issuer, &third))).await,
-            401,
-            "invalid_token",
-        );
-        clock.advance(2);
+        for pause in [0, 3] {
+            clock.advance(pause);
+            let refusal = gateway.send(&with(&token_at(&clock, &issuer, &third))).await;
+            refused(&refusal, 401, "invalid_token");
+        }
+        clock.advance(7);
         assert_eq!(
             status(&gateway.send(&with(&token_at(&clock, &issuer, &third))).await),
             200
@@ -259,17 +256,17 @@ mod rotated {
                 "HTTP/1.1 200 OK\r\nCache-Control: {said}\r\nContent-Length: {length}\r\n\r\n{document}"
             ));
             let (setup, clock) = house(&echo).issuer("main", &issuer).clock();
+            let began = Instant::now();
             let gateway = setup.start().await;
-            let next = async || {
-                let shown = gateway.ask_admin("/status.json").await.json();
-                shown["issuers"][0]["next_refresh_seconds"].as_i64().unwrap()
-            };
-            let planned = next().await;
-            assert!((due * 9 / 10 - 1..=due).contains(&planned), "{said}: {planned}");
-            clock.advance(due * 9 / 10 - 5);
-            assert!(next().await > 0);
+            let shown = gateway.ask_admin("/status.json").await.json();
+            let planned = shown["issuers"][0]["next_refresh_seconds"].as_i64().unwrap();
+            // Whole seconds are shown, and a busy machine has used up some of them.
+            let passed = i64::try_from(began.elapsed().as_secs()).unwrap() + 2;
+            assert!((due * 9 / 10 - passed..=due).contains(&planned), "{said}: {planned}");
+            clock.advance(due / 3);
+            gateway.metrics().await;
             assert_eq!(issuer.fetches(), 1, "{said}");
-            clock.advance(due / 10 + 5);
+            clock.advance(due - due / 3);
             eventually("it is asked again", async || {
                 gateway.metrics().await;
                 (issuer.fetches() == 2).then_some(())
@@ -282,24 +279,31 @@ mod rotated {
 mod strangers {
     use super::*;
 
-    /// Sends `count` requests over eight connections, each with a token that `token` makes; gives the times of those that somebody
-    /// with a good token sends meanwhile, shortest first.
-    async fn under_load(gateway: &Gateway, good: &str, count: usize, token: impl Fn(usize) -> String) -> Vec<Duration> {
+    const WINDOWS: usize = 8;
+    const FLOOD: usize = 10_000;
+    const HONEST: usize = 4;
+    const LOAD: usize = 8;
+
+    /// Sends requests over eight connections, each with one of these tokens; gives the times of those that others with a good token
+    /// send meanwhile.
+    async fn under_load(gateway: &Gateway, good: &str, tokens: Vec<String>) -> Vec<Duration> {
         let over = Arc::new(AtomicBool::new(false));
-        let (to, request, ended) = (gateway.address, with(good), over.clone());
-        let honest = tokio::spawn(async move {
-            let mut client = Client::of(to).await;
-            let mut times = Vec::new();
-            while !ended.load(Ordering::Relaxed) {
-                let began = Instant::now();
-                assert_eq!(status(&client.send(&request).await), 200);
-                times.push(began.elapsed());
-            }
-            times
-        });
+        let mut honest = JoinSet::new();
+        for _ in 0..HONEST {
+            let (mut client, request, ended) = (gateway.client().await, with(good), over.clone());
+            honest.spawn(async move {
+                let mut times = Vec::new();
+                while !ended.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    assert_eq!(status(&client.send(&request).await), 200);
+                    times.push(began.elapsed());
+                }
+                times
+            });
+        }
         let mut load = JoinSet::new();
-        for place in 0..8 {
-            let requests: Vec<Request> = (0..count / 8).map(|turn| with(&token(turn * 8 + place))).collect();
+        for share in tokens.chunks(tokens.len().div_ceil(LOAD)) {
+            let requests: Vec<Request> = share.iter().map(|token| with(token)).collect();
             let mut client = gateway.client().await;
             load.spawn(async move {
                 for request in &requests {
@@ -309,13 +313,7 @@ mod strangers {
         }
         load.join_all().await;
         over.store(true, Ordering::Relaxed);
-        let mut times = honest.await.unwrap();
-        times.sort();
-        times
-    }
-
-    fn p99(times: &[Duration]) -> Duration {
-        times[times.len() * 99 / 100]
+        honest.join_all().await.concat()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -325,21 +323,24 @@ mod strangers {
         let (good, others) = (issuer.token(), issuer.token_with(json!({ "sub": "bob" })));
         let signed = Key::ec("forger").sign(&issuer.claims());
         let rest = signed.split_once('.').unwrap().1;
+        let forged = |turn: usize| {
+            let header = json!({ "alg": "ES256", "kid": format!("made-up-{turn}") });
+            format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
+        };
         let began = Instant::now();
-        // A machine that is busy with something else for a moment is no proof: once in a few times it must show.
-        for round in 1.. {
-            let usual = p99(&under_load(&gateway, &good, 10_000, |_| others.clone()).await);
-            let forged = |turn| {
-                let header = json!({ "alg": "ES256", "kid": format!("made-up-{round}-{turn}") });
-                format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
-            };
-            let flooded = p99(&under_load(&gateway, &good, 10_000, forged).await);
-            println!("p99 of honest requests: {usual:?} under as much honest load, {flooded:?} under the flood");
-            if flooded <= usual * 2 {
-                break;
-            }
-            assert!(round < 5, "{usual:?} became {flooded:?}");
+        // Turn about, that both have the same machine: as much load of honest tokens, and the flood.
+        let (mut usual, mut flooded, mut flood) = (Vec::new(), Vec::new(), Duration::ZERO);
+        for window in 0..WINDOWS {
+            let honest = vec![others.clone(); FLOOD / WINDOWS];
+            usual.push(p99(under_load(&gateway, &good, honest).await));
+            let turns = window * FLOOD / WINDOWS..(window + 1) * FLOOD / WINDOWS;
+            let begun = Instant::now();
+            flooded.push(p99(under_load(&gateway, &good, turns.map(forged).collect()).await));
+            flood += begun.elapsed();
         }
+        println!("{FLOOD} made-up key ids in {flood:?}; p99 of honest requests:\nusual {usual:?}\nflooded {flooded:?}");
+        let (usual, flooded) = (median(usual), median(flooded));
+        assert!(flooded <= usual * 2, "{usual:?} became {flooded:?}");
         // The one at the start; one, and another for each ten seconds that it took.
         let allowed = 2 + usize::try_from(began.elapsed().as_secs() / 10).unwrap();
         let fetches = issuer.fetches();
@@ -453,6 +454,54 @@ mod discovered {
         assert_eq!(elsewhere.fetches(), 0);
         site.leads("/keys", "/new");
         eventually("it is followed", async || {
+            (status(&gateway.send(&with(&token)).await) == 200).then_some(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn keys_over_tls_are_believed_by_the_issuers_own_authority_and_by_no_other() {
+        let (echo, site, key) = (Upstream::echo().await, Site::default(), Key::ec("key-1"));
+        let server = site.start().await;
+        site.has("/keys", &json!({ "keys": [key.jwk()] }));
+        let (authority, stranger) = (Authority::new(), Authority::new());
+        for (shown, ca, status_of_it) in [
+            (authority.pair(&["localhost"]), "ca = \"ca.pem\"", 200),
+            (stranger.pair(&["localhost"]), "ca = \"ca.pem\"", 503),
+            (authority.pair(&["elsewhere.example"]), "ca = \"ca.pem\"", 503),
+            // The system does not know it.
+            (authority.pair(&["localhost"]), "", 503),
+        ] {
+            let terminator = Terminator::before(server.address, &shown, &stranger).await;
+            let issuer = format!("https://localhost:{}", terminator.address.port());
+            let metadata = json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys") });
+            site.has("/.well-known/openid-configuration", &metadata);
+            for source in [format!("jwks_url = \"{issuer}/keys\""), "discovery = true".to_owned()] {
+                let section =
+                    format!("[issuers.main]\nissuer = \"{issuer}\"\n{source}\nalgorithms = [\"ES256\"]\n{ca}");
+                let gateway = house(&echo).and(&section).file("ca.pem", authority.pem()).start().await;
+                let response = gateway.send(&with(&key.sign(&claims(&issuer)))).await;
+                assert_eq!(status(&response), status_of_it, "{source} {ca}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_renewed_authority_is_believed_without_a_restart() {
+        let (echo, site, key) = (Upstream::echo().await, Site::default(), Key::ec("key-1"));
+        let server = site.start().await;
+        site.has("/keys", &json!({ "keys": [key.jwk()] }));
+        let (old, new) = (Authority::new(), Authority::new());
+        let terminator = Terminator::before(server.address, &new.pair(&["localhost"]), &new).await;
+        let issuer = format!("https://localhost:{}", terminator.address.port());
+        let section = format!(
+            "[issuers.main]\nissuer = \"{issuer}\"\njwks_url = \"{issuer}/keys\"\nalgorithms = [\"ES256\"]\nca = \"ca.pem\""
+        );
+        let gateway = house(&echo).and(&section).file("ca.pem", old.pem()).start().await;
+        let token = key.sign(&claims(&issuer));
+        refused(&gateway.send(&with(&token)).await, 503, "auth_unavailable");
+        gateway.write("ca.pem", new.pem());
+        eventually("it is believed", async || {
             (status(&gateway.send(&with(&token)).await) == 200).then_some(())
         })
         .await;

@@ -210,6 +210,74 @@ mod access_log {
     }
 }
 
+mod events {
+    use super::*;
+    use crate::harness::eventually;
+
+    #[tokio::test]
+    async fn a_credential_that_does_not_hold_leaves_the_line_that_people_search_for() {
+        let (echo, issuer) = (Upstream::echo().await, Issuer::start().await);
+        let gateway = house(&echo, &issuer).await.start().await;
+        let expired = issuer.token_with(json!({ "exp": 1_000_000_000 }));
+        for (request, message, reason) in [
+            (
+                Request::get("/hybrid/x").bearer(&expired),
+                "JWT validation failed",
+                "token_expired",
+            ),
+            (
+                Request::get("/hybrid/x").header("X-API-Key", "hok_wrong"),
+                "API key validation failed",
+                "invalid_api_key",
+            ),
+            (
+                Request::get("/hybrid/x").header("X-Internal-Auth", "wrong"),
+                "internal secret refused",
+                "invalid_internal_auth",
+            ),
+        ] {
+            let response = gateway.send(&request).await;
+            refused(&response, 401, reason);
+            let event = gateway.event(message).await;
+            let line = gateway.access_line_of(&response).await;
+            for field in ["request_id", "route", "reason", "detail", "client_ip"] {
+                assert!(!line[field].is_null(), "{field} of {line}");
+                assert_eq!(event[field], line[field], "{field} of {event}");
+            }
+            assert_eq!((&event["level"], &event["untold"]), (&json!("warn"), &json!(0)));
+        }
+        // Nothing was presented, or what was presented holds and is not enough.
+        refused(&gateway.get("/hybrid/x").await, 401, "unauthorized");
+        let lacks = Request::new("DELETE", "/hybrid/x").bearer(&issuer.token());
+        let response = gateway.send(&lacks).await;
+        refused(&response, 403, "insufficient_scope");
+        gateway.access_line_of(&response).await;
+        let warnings = gateway.lines().into_iter().filter(|line| line["level"] == "warn");
+        assert_eq!(warnings.count(), 3);
+    }
+
+    #[tokio::test]
+    async fn lines_about_failed_credentials_are_sampled_and_what_is_untold_is_counted() {
+        let (echo, issuer) = (Upstream::echo().await, Issuer::start().await);
+        let gateway = house(&echo, &issuer).await.start().await;
+        let mut client = gateway.client().await;
+        let mut sent = 0;
+        let (told, untold) = eventually("some stay untold", async || {
+            let wrong = Request::get("/hybrid/x").bearer("no.to.ken");
+            assert_eq!(client.send(&wrong).await.head.status(), 401);
+            sent += 1;
+            let lines = gateway.lines().into_iter();
+            let told: Vec<_> = lines
+                .filter(|line| line["message"] == "JWT validation failed")
+                .collect();
+            let untold: u64 = told.iter().filter_map(|line| line["untold"].as_u64()).sum();
+            (untold > 0).then_some((told.len() as u64, untold))
+        })
+        .await;
+        assert!(told + untold <= sent, "{told} told, {untold} untold, {sent} sent");
+    }
+}
+
 mod secrets {
     use super::*;
 

@@ -28,6 +28,7 @@ mod logs_and_metrics;
 mod malformed;
 mod managed_keys;
 mod migration;
+mod migration_guide;
 mod migration_pairs;
 mod migration_under_load;
 mod mode;

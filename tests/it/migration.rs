@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, Issuer, Request, Response, Setup, Upstream, eventually, refused, sha256};
+use crate::harness::{AuthService, Gateway, Issuer, Request, Response, Setup, Upstream, eventually, refused, sha256};
 
 const SECRET: &str = "internal-secret-0123456789";
 const KEY: &str = "hok_live_0123456789";
@@ -163,6 +163,44 @@ async fn a_shadow_asks_nobody() {
         "invalid_token",
     );
     assert_eq!(issuer.fetches(), before + 1);
+}
+
+#[tokio::test]
+async fn a_shadow_asks_no_auth_service_and_knows_what_that_said_to_others() {
+    let (service, issuer, upstream) = (
+        AuthService::start().await,
+        Issuer::start().await,
+        Upstream::echo().await,
+    );
+    service.knows_user("their-key", "ada");
+    let remote = format!("[api_keys.remote]\nurl = \"{}\"\n", service.url());
+    let enforced = "[[routes]]\nname = \"keys\"\npaths = [\"/keys\"]\nupstream = \"up\"\nauth = \"api_key\"\n";
+    let lines = format!("auth = \"internal\"\nshadow = \"api_key\"\n{remote}{enforced}");
+    let config = setup(&lines, &issuer, &upstream).config();
+    let gateway = Gateway::with(&config.replace("prefixes = [\"hok_live_\"]\n", ""))
+        .start()
+        .await;
+    let request = old().header("X-API-Key", "their-key").header("X-User-ID", "ada");
+    let said = async || {
+        let response = gateway.send(&request).await;
+        assert_eq!(response.head.status(), 200);
+        let line = gateway.access_line_of(&response).await;
+        (line["shadow"].clone(), line["shadow_reason"].clone())
+    };
+    for _ in 0..3 {
+        assert_eq!(said().await, (json!("would_deny"), json!("auth_unavailable")));
+    }
+    assert_eq!(service.count(), 0, "a shadow costs no look-up");
+    let told = gateway.event("shadow disagrees").await;
+    assert_eq!(
+        told["shadow_detail"], "validator_unavailable",
+        "it says that it is not known: {told}"
+    );
+    // A route that enforces keys has it looked up; from then on the shadow knows it too.
+    let key = Request::get("/keys").header("X-API-Key", "their-key");
+    assert_eq!(gateway.send(&key).await.head.status(), 200);
+    assert_eq!(said().await, (json!("same"), Value::Null));
+    assert_eq!(service.count(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The whole way of docs/migration.md and back, on live traffic: nobody is refused whom the plan does not mean to refuse, and nobody
-//! is dropped at any switch.
+//! The whole way of docs/migration.md and back, on live traffic through the shipped `gateway.toml` with all of its limits: nobody is
+//! refused whom the plan does not mean to refuse, and nobody is dropped at any switch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,97 +8,107 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::harness::{Gateway, Issuer, Request, Upstream, eventually};
+use crate::harness::{Gateway, Issuer, Key, Request, Upstream, eventually};
 
+const SHIPPED: &str = include_str!("../../gateway.toml");
+
+/// The one secret that all old callers share.
 const SECRET: &str = "internal-secret-0123456789-0123456789";
 
-/// Requests a second, of both kinds of callers together.
+/// Requests a second, of all callers together.
 const RATE: u32 = 200;
 
-/// Who calls, and how it was answered.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// Those of a phase that are looked at.
+const PHASE: usize = 150;
+
+/// How a caller proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Caller {
+    /// By the secret.
     Old,
+    /// By both: it has moved, and does not know what the gateway takes.
+    Moved,
+    /// By a token.
     New,
 }
 
-type Answers = Arc<Mutex<Vec<(Caller, u16)>>>;
+/// Who asked, and how it was answered.
+type Answer = (Caller, u16);
 
-/// Answers since the last look.
-fn taken(answers: &Answers) -> Vec<(Caller, u16)> {
-    std::mem::take(&mut *answers.lock())
+fn refused(answers: &[Answer]) -> Vec<Answer> {
+    answers.iter().filter(|(_, status)| *status != 200).copied().collect()
 }
 
-fn refused(answers: &[(Caller, u16)]) -> Vec<&(Caller, u16)> {
-    answers.iter().filter(|(_, status)| *status != 200).collect()
-}
-
-/// One half of the old callers comes from public addresses behind the trusted proxy that this client is.
-fn request(n: u32, token: &str) -> (Caller, Request) {
-    let base = Request::get("/api/v1/chat/x");
-    if n.is_multiple_of(2) {
-        return (
-            Caller::New,
-            base.bearer(token).header("X-Forwarded-For", "198.51.100.7"),
-        );
+/// The shipped file, where it is: its services and secrets at hand, the client a trusted proxy, and the networks of old callers beyond
+/// it named for as long as they have the secret. `chat` is how the route of the plan proves who calls.
+fn config(issuer: &Issuer, upstream: &Upstream, chat: &str) -> String {
+    let (jwks, runtime) = (issuer.jwks_url(), format!("http://{}", upstream.address));
+    let mut text = SHIPPED.to_owned();
+    for (shipped, here) in [
+        ("${env:INTERNAL_API_KEY}", SECRET),
+        ("${env:LLM_PROXY_KEY}", "llm-proxy-key"),
+        ("${env:ISSUER:-https://auth.codelab.local}", &issuer.name),
+        ("${env:JWKS_URL:-http://auth-service:8003/.well-known/jwks.json}", &jwks),
+        ("${env:AGENT_RUNTIME_URL:-http://agent-runtime:8001}", &runtime),
+        ("address = \"0.0.0.0:8080\"", "address = \"127.0.0.1:0\""),
+        ("address = \"127.0.0.1:9090\"", "address = \"127.0.0.1:0\""),
+        ("trusted_proxies = []", "trusted_proxies = [\"127.0.0.1/32\"]"),
+        (
+            "allowed_from = [\"127.0.0.0/8\"",
+            "allowed_from = [\"203.0.113.0/24\", \"127.0.0.0/8\"",
+        ),
+        ("auth = \"hybrid\" ", &format!("{chat} ")),
+    ] {
+        assert_eq!(text.matches(shipped).count(), 1, "gateway.toml has {shipped} once");
+        text = text.replace(shipped, here);
     }
-    let from = if n % 4 == 1 {
-        format!("203.0.113.{}", n % 200)
-    } else {
-        format!("10.0.0.{}", n % 200)
+    text
+}
+
+/// Half of the callers with a secret come from public addresses behind the trusted proxy that this client is.
+fn request(n: u32, token: &str) -> (Caller, Request) {
+    let place = n % 200;
+    let from = match n % 2 {
+        0 => format!("203.0.113.{place}"),
+        _ => format!("10.0.0.{place}"),
     };
-    let old = base
-        .header("X-Internal-Auth", SECRET)
-        .header("X-User-ID", &format!("user-{}", n % 50))
-        .header("X-Forwarded-For", &from);
-    (Caller::Old, old)
+    let base = Request::new("POST", "/api/v1/chat/x").body("{}");
+    let secret = |request: Request, from: &str| {
+        let request = request
+            .header("X-Internal-Auth", SECRET)
+            .header("X-Forwarded-For", from);
+        // Some services act for a user, some for nobody.
+        if n.is_multiple_of(3) {
+            request
+        } else {
+            request.header("X-User-ID", &format!("user-{}", n % 50))
+        }
+    };
+    match n / 2 % 3 {
+        0 => (Caller::Old, secret(base, &from)),
+        1 => (Caller::Moved, secret(base, &from).bearer(token)),
+        _ => (
+            Caller::New,
+            base.bearer(token)
+                .header("X-Forwarded-For", &format!("198.51.100.{place}")),
+        ),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_way_to_tokens_and_back_refuses_and_drops_nobody_by_mistake() {
-    let (issuer, upstream) = (Issuer::start().await, Upstream::echo().await);
-    let config = |auth: &str| {
-        format!(
-            r#"
-[[listeners]]
-name = "public"
-address = "127.0.0.1:0"
-trusted_proxies = ["127.0.0.1/32"]
-[internal]
-keys = ["{SECRET}"]
-allowed_from = ["10.0.0.0/8", "127.0.0.0/8", "203.0.113.0/24"]
-permissions = ["tasks.*"]
-[limits.per-user]
-rate = "120/min"
-by = "user"
-tiers = {{ free = "60/min", pro = "600/min", internal = "unlimited" }}
-[limits.per-address]
-rate = "500/s"
-by = "ip"
-[auth_failures]
-rate = "30/min"
-[[routes]]
-name = "chat"
-paths = ["/api/v1/chat/*"]
-upstream = "up"
-limits = ["per-address", "per-user"]
-require = {{ permissions_any = ["tasks.create"] }}
-{auth}
-"#
-        )
-    };
-    let setup = Gateway::with(&config("auth = \"internal\""))
-        .issuer("lab", &issuer)
-        .upstream("up", &upstream);
-    let gateway = Arc::new(setup.start().await);
-    let rest = gateway.config().replace(&config("auth = \"internal\""), "");
-    let write = |auth: &str| gateway.write("gateway.toml", config(auth) + &rest);
+    let (issuer, upstream) = (Issuer::with(Key::rsa("key-1")).await, Upstream::echo().await);
+    let config = |chat: &str| config(&issuer, &upstream, chat);
+    let gateway = Arc::new(Gateway::with(&config("auth = \"internal\"")).start().await);
+    let write = |chat: &str| gateway.write("gateway.toml", config(chat));
     let tokens: Vec<String> = (0..400)
         .map(|n| {
-            issuer.token_with(json!({ "sub": format!("person-{n}"), "permissions": ["tasks.create"], "tier": "pro" }))
+            let claims = json!({ "sub": format!("person-{n}"), "aud": "codelab-api", "type": "access", "tier": "pro",
+                                 "permissions": ["tasks.create"] });
+            issuer.token_with(claims)
         })
         .collect();
-    let (answers, stop): (Answers, _) = (Answers::default(), Arc::new(AtomicBool::new(false)));
+    let (answers, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
     // Four connections, so that a slow answer holds only its own back.
     let load: Vec<_> = (0..4u32)
         .map(|lane| {
@@ -118,61 +128,70 @@ require = {{ permissions_any = ["tasks.create"] }}
             })
         })
         .collect();
-    let effective = async |mode: &str| {
+    let began = Instant::now();
+    let total = std::cell::Cell::new(0);
+    let taken = || -> Vec<Answer> {
+        let answers = std::mem::take(&mut *answers.lock());
+        total.set(total.get() + answers.len());
+        answers
+    };
+    let becomes = async |mode: &str| {
         eventually(&format!("the mode is {mode}"), async || {
             let status = gateway.ask_admin("/status.json").await.json();
             (status["routes"][0]["auth"]["effective"] == mode).then_some(())
         })
         .await;
     };
+    // The command and its effect; how long both took.
     let switch = async |mode: &str| {
         let began = Instant::now();
         let output = gateway.run(&["mode", "chat", mode]).await;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        effective(mode).await;
+        becomes(mode).await;
         began.elapsed()
     };
-    // A phase: so many answers of each kind of caller.
     let phase = async || {
         // What was under way at the switch belongs to before.
         eventually("answers of after the switch", async || {
             (answers.lock().len() > 16).then_some(())
         })
         .await;
-        taken(&answers);
+        taken();
         eventually("a phase's answers", async || {
-            (answers.lock().len() >= 150).then_some(())
+            (answers.lock().len() >= PHASE).then_some(())
         })
         .await;
-        taken(&answers)
+        taken()
     };
-    let only_new_refused = |answers: &[(Caller, u16)]| {
-        refused(answers)
-            .iter()
-            .all(|(caller, status)| (caller, *status) == (&Caller::New, 401))
-    };
-    let only_old_refused = |answers: &[(Caller, u16)]| {
-        refused(answers)
-            .iter()
-            .all(|(caller, status)| (caller, *status) == (&Caller::Old, 401))
+    let refuses = async |whom: Option<Caller>, step: &str| {
+        let refused = refused(&phase().await);
+        let meant = |(caller, status): &Answer| Some(*caller) == whom && *status == 401;
+        assert!(refused.iter().all(meant), "{step}: {refused:?}");
+        refused.len()
     };
 
-    // 1: as things are. Those who come with a token alone are not served yet.
-    let before = phase().await;
-    assert!(only_new_refused(&before), "{:?}", refused(&before));
-    // 2: the shadow listens and changes nothing.
+    // As things are: those who come with a token alone are not served yet.
+    assert!(refuses(Some(Caller::New), "before").await > 0);
+    // The shadow listens and changes nothing.
     write("auth = \"internal\"\nshadow = [\"jwt\", \"internal\"]");
     gateway.metric_becomes("gateway_config_generation", 2.0).await;
-    assert!(only_new_refused(&phase().await));
-    let agrees =
-        "gateway_shadow_decisions_total{difference=\"same\",enforced=\"allow\",route=\"chat\",shadow=\"allow\"}";
-    let allows = "gateway_shadow_decisions_total{difference=\"would_allow\",enforced=\"unauthorized\",route=\"chat\",shadow=\"allow\"}";
-    assert!(gateway.metric(agrees).await.unwrap() > 0.0 && gateway.metric(allows).await.unwrap() > 0.0);
-    // 3: either.
+    refuses(Some(Caller::New), "shadow").await;
+    let decided = |enforced: &str, difference: &str| {
+        format!(
+            "gateway_shadow_decisions_total{{difference=\"{difference}\",enforced=\"{enforced}\",route=\"chat\",shadow=\"allow\"}}"
+        )
+    };
+    for series in [
+        decided("allow", "same"),
+        decided("allow", "other_identity"),
+        decided("unauthorized", "would_allow"),
+    ] {
+        assert!(gateway.metric(&series).await.unwrap() > 0.0, "{series}");
+    }
+    // Either.
     let mut took = vec![switch("jwt,internal").await];
-    let answers_of = phase().await;
-    assert_eq!(refused(&answers_of), Vec::<&(Caller, u16)>::new());
-    // 4: tokens alone for a share: of the old callers' addresses some are refused, which is what the plan means by it.
+    refuses(None, "either").await;
+    // Tokens alone for a share: some of the old callers are refused, which is what the plan means by it.
     write("auth = [\"jwt\", \"internal\"]\ncanary = { auth = \"jwt\", percent = 50 }");
     assert!(gateway.run(&["mode", "--reset"]).await.status.success());
     eventually("the canary runs", async || {
@@ -180,24 +199,30 @@ require = {{ permissions_any = ["tasks.create"] }}
         line["arm"].is_string().then_some(())
     })
     .await;
-    assert!(only_old_refused(&phase().await));
+    assert!(refuses(Some(Caller::Old), "canary").await > 0);
     // The way back from there, for everybody.
     took.push(switch("internal,jwt").await);
-    let answers_of = phase().await;
-    assert_eq!(refused(&answers_of), Vec::<&(Caller, u16)>::new());
-    // 5: tokens for all.
+    refuses(None, "back from the canary").await;
+    // Tokens for all.
     took.push(switch("jwt").await);
-    let answers_of = phase().await;
-    assert!(only_old_refused(&answers_of) && !refused(&answers_of).is_empty());
+    assert!(refuses(Some(Caller::Old), "tokens").await > 0);
     // And back to where it began: not one refusal that was absent before.
     took.push(switch("internal").await);
-    let after = phase().await;
-    assert!(only_new_refused(&after), "{:?}", refused(&after));
-    assert!(!after.iter().any(|(_, status)| matches!(status, 403 | 429)));
+    refuses(Some(Caller::New), "rollback").await;
+    // The same for a whole gateway, by its file.
+    write("auth = \"jwt\"");
+    assert!(gateway.run(&["mode", "--reset"]).await.status.success());
+    becomes("jwt").await;
+    assert!(refuses(Some(Caller::Old), "tokens, by the file").await > 0);
+    let off = config("auth = \"jwt\"").replace("drain_delay = \"0s\"", "use_jwt_auth = false\ndrain_delay = \"0s\"");
+    gateway.write("gateway.toml", off);
+    becomes("internal").await;
+    refuses(Some(Caller::New), "rollback by the file").await;
 
     stop.store(true, Ordering::Relaxed);
     for lane in load {
         lane.await.expect("no connection was dropped, at any switch");
     }
-    println!("from `gateway mode` to its effect: {took:?}");
+    let rate = f64::from(u32::try_from(total.get()).unwrap()) / began.elapsed().as_secs_f64();
+    println!("{rate:.0} requests/s; `gateway mode` and its effect took {took:?}");
 }

@@ -1,6 +1,7 @@
 //! `gateway mode`: the switch for the hand at night. What it may set, where it is kept, who applies it and how soon.
 
 use std::process::Output;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -225,6 +226,31 @@ async fn all_is_every_route_that_takes_tokens_and_stops_canaries_on_the_way_back
     assert_eq!(gateway.send(&old("/tries/x")).await.head.status(), 200);
     assert_eq!(mode(&gateway, &["--reset"]).await.0, 0);
     becomes(&gateway, "/tries/x", 401).await;
+}
+
+#[tokio::test]
+async fn operators_at_the_same_moment_undo_nothing_of_each_other() {
+    let (issuer, upstream) = (Issuer::start().await, Upstream::echo().await);
+    let routes: String = (0..6).map(|n| route(&format!("r{n}"), "auth = \"jwt\"")).collect();
+    let setup = Gateway::with(&format!("[internal]\nkeys = [\"{SECRET}\"]\n{routes}"))
+        .issuer("lab", &issuer)
+        .upstream("up", &upstream);
+    let gateway = Arc::new(setup.start().await);
+    let commands = (0..6).map(|n| {
+        let gateway = gateway.clone();
+        tokio::spawn(async move { mode(&gateway, &[&format!("r{n}"), "internal"]).await })
+    });
+    for command in commands.collect::<Vec<_>>() {
+        let (exit, text) = command.await.unwrap();
+        assert_eq!(exit, 0, "{text}");
+    }
+    let rows = listed(&gateway).await;
+    for row in rows.as_array().unwrap() {
+        assert_eq!(row["by"], "overrides", "{rows}");
+    }
+    for n in 0..6 {
+        becomes(&gateway, &format!("/r{n}/x"), 200).await;
+    }
 }
 
 #[tokio::test]

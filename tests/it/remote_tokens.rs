@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::tls::{Authority, Terminator};
 use crate::harness::{AuthService, Gateway, Issuer, Request, Response, Setup, Upstream, eventually, refused};
 
 const ROUTES: &str = r#"
@@ -105,6 +106,20 @@ async fn introspection_is_asked_with_a_form_and_our_own_credential() {
             .contains("error=\"invalid_token\"")
     );
     assert_eq!(gateway.access_line_of(&refusal).await["detail"], "not_active");
+}
+
+#[tokio::test]
+async fn over_tls_the_issuers_own_authority_is_believed() {
+    let (service, echo, authority) = (AuthService::start().await, Upstream::echo().await, Authority::new());
+    service.knows("the-token", json!({ "sub": "ada" }));
+    let terminator = Terminator::before(service.server.address, &authority.pair(&["localhost"]), &authority).await;
+    let url = format!("https://localhost:{}/validate", terminator.address.port());
+    for (ca, expected) in [("ca = \"ca.pem\"", 200), ("", 503)] {
+        let config = setup(&service, &echo, "kind = \"bearer\"", ca).config();
+        let setup = Gateway::with(&config.replace(&service.url(), &url)).file("ca.pem", authority.pem());
+        let gateway = setup.start().await;
+        assert_eq!(status(&gateway.send(&with_token("the-token")).await), expected, "{ca}");
+    }
 }
 
 #[tokio::test]

@@ -333,3 +333,56 @@ async fn a_revocation_that_could_not_work_is_refused() {
         assert!(told.contains(said), "{sections}: {told}");
     }
 }
+
+#[tokio::test]
+async fn explain_asks_redis_where_it_may_and_says_so_where_it_does_not() {
+    let house = House::new().await;
+    let hash = sha256("hok_live_one");
+    let keys = format!("[api_keys]\n[[api_keys.keys]]\nid = \"ci\"\nhash = \"{hash}\"\nuser = \"svc\"\n");
+    let config = house
+        .setup("")
+        .and(&keys)
+        .config()
+        .replace("\"jwt\"", "[\"jwt\", \"api_key\"]");
+    let jwks = json!({ "keys": [house.issuer.key.jwk()] }).to_string();
+    let setup = Gateway::with(&config).file("jwks.json", jwks);
+    let bearer = format!("Authorization: Bearer {}", house.token("ada", "t-1"));
+    let explained = async |how: &[&str], credential: &str| {
+        let arguments = [&["explain", "GET", "/", "--json", "-H", credential], how].concat();
+        let output = setup.run(&arguments).await;
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code().unwrap(), report)
+    };
+    let (offline, online) = (&["--jwks", "jwks.json"][..], &["--online"][..]);
+    for (how, asked) in [(offline, "not_asked"), (online, "asked")] {
+        for credential in [bearer.as_str(), "X-API-Key: hok_live_one"] {
+            let (code, report) = explained(how, credential).await;
+            assert_eq!((code, &report["revocation"]), (0, &json!(asked)), "{report}");
+        }
+        let (code, report) = explained(how, "X-API-Key: wrong").await;
+        assert_eq!((code, &report["revocation"]), (2, &json!(null)), "{report}");
+    }
+    let _: () = house.redis.ask(&["SET", "gateway:revoked:jti:t-1", "1"]).await;
+    let _: () = house.redis.ask(&["SET", "gateway:revoked:key:ci", "1"]).await;
+    for (credential, error, detail) in [
+        (bearer.as_str(), "token_revoked", "revoked"),
+        ("X-API-Key: hok_live_one", "invalid_api_key", "key_revoked"),
+    ] {
+        assert_eq!(explained(offline, credential).await.0, 0, "it does not know");
+        let (code, report) = explained(online, credential).await;
+        assert_eq!(
+            (code, &report["error"], &report["detail"]),
+            (2, &json!(error), &json!(detail))
+        );
+    }
+    house.redis.die().await;
+    let (code, report) = explained(online, &bearer).await;
+    assert_eq!(code, 4, "{report}");
+    assert!(
+        report["missing"]
+            .as_str()
+            .unwrap()
+            .starts_with("what is revoked: no connection"),
+        "{report}"
+    );
+}

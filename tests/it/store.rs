@@ -181,13 +181,14 @@ async fn behind_sentinel_a_gateway_follows_the_master_that_was_chosen() {
     })
     .await;
     let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port());
-    let setup = Gateway::with(&house(&url, "timeout = \"1s\"")).upstream("echo", &echo);
+    let setup = Gateway::with(&house(&url, "timeout = \"5s\"")).upstream("echo", &echo);
     let gateway = setup.issuer("main", &issuer).start().await;
     gateway.event("Redis connected").await;
     gateway.metric_becomes("gateway_revocations_current", 1.0).await;
     assert_eq!(ask(&gateway, &issuer, "ada").await, 200);
     let _: () = master.ask(&["SET", "gateway:revoked:jti:of-eve", "1"]).await;
     gateway.metric_becomes("gateway_revocations", 1.0).await;
+    master.is_replicated().await;
     master.die().await;
     gateway.metric_becomes(UP, 0.0).await;
     gateway.metric_becomes(UP, 1.0).await;

@@ -4,6 +4,7 @@ All that a file of tests starts is its own, starts once, and is stopped when the
 """
 
 import contextlib
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ def gateway_of(stack, tmp_path_factory):
     """`gateway_of("mlflow", MLFLOW_URL=…)`: serves by `deploy/recipes/mlflow.toml` as it is, with these variables."""
 
     def start(recipe, port=0, **variables):
-        folder = tmp_path_factory.mktemp(recipe)
+        folder = tmp_path_factory.mktemp(Path(recipe).name)
         return stack.enter_context(Gateway(recipe, folder, port, variables))
 
     return start

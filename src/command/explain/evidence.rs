@@ -1,11 +1,12 @@
 //! What is known here and now of a credential: an issuer's keys, and what a token proves by them; with `--online` also what an
-//! auth service says of it.
+//! auth service says of it, and whether the shared store revokes it.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::compile::{Compiled, IssuerSpec, KeySource, ValidatorSpec};
-use crate::policy::authn::api_key::Found;
+use crate::policy::authn::api_key::{Found, KeyFault};
 use crate::policy::authn::jwt::{self, KeySet, Unverified, verify};
 use crate::policy::authn::remote::Rules;
 use crate::policy::credential::Credential;
@@ -14,7 +15,10 @@ use crate::policy::facts::Facts;
 use crate::policy::judge::{Case, Evidence, KeyEvidence, KnownBy};
 use crate::policy::token::TokenFault;
 use crate::runtime::published::fetch_once;
+use crate::runtime::revocation::ReadOnce;
 use crate::runtime::validator::{Said, ask_once};
+
+use super::report::Revocation;
 
 /// Where published keys come from, besides the config's `jwks_file`.
 pub(super) struct Keys {
@@ -22,6 +26,8 @@ pub(super) struct Keys {
     given: Option<Vec<u8>>,
     /// The network may be asked.
     online: bool,
+    /// What is revoked, once it was asked for; or why that cannot be told.
+    revoked: OnceCell<Result<ReadOnce, String>>,
 }
 
 /// Why it cannot be told who a token is.
@@ -33,7 +39,18 @@ impl Keys {
         Ok(Self {
             given: jwks.map(read).transpose()?,
             online,
+            revoked: OnceCell::new(),
         })
+    }
+
+    /// Whether revocations are looked at; `None`: nothing could revoke this credential.
+    pub(super) fn revocation(&self, compiled: &Compiled, credential: &Credential<'_>) -> Option<Revocation> {
+        compiled.revocation.as_ref()?;
+        match credential {
+            Credential::Token(_) | Credential::ApiKey(_) if self.online => Some(Revocation::Asked),
+            Credential::Token(_) | Credential::ApiKey(_) => Some(Revocation::NotAsked),
+            Credential::Internal(_) | Credential::Anonymous | Credential::Absent => None,
+        }
     }
 
     /// Gathers what the case needs.
@@ -44,9 +61,40 @@ impl Keys {
         case: &Case<'_, '_>,
     ) -> Result<Evidence, Missing> {
         match &case.presented.credential {
-            Credential::Token(token) => self.of_token(compiled, facts, case, token),
-            Credential::ApiKey(key) => self.of_key(compiled, facts, key),
+            Credential::Token(token) => match self.of_token(compiled, facts, case, token)? {
+                Evidence::Token(Ok(token)) if self.revokes(compiled, |revoked| revoked.revokes_token(&token))? => {
+                    Ok(Evidence::Token(Err(TokenFault::Revoked)))
+                }
+                said => Ok(said),
+            },
+            Credential::ApiKey(key) => {
+                let said = self.of_key(compiled, facts, key)?;
+                let (known, by) = match (&said, compiled.policy.api_keys.find(key)) {
+                    (Evidence::Key(KeyEvidence { said: Ok(known), by }), _) => (known, *by),
+                    (Evidence::None, Found::Known(known)) => (known, KnownBy::Config),
+                    (_not_good, _) => return Ok(said),
+                };
+                let revoked = self.revokes(compiled, |revoked| revoked.revokes_caller(&known.identity))?;
+                Ok(if revoked {
+                    let said = Err(KeyFault::Revoked);
+                    Evidence::Key(KeyEvidence { said, by })
+                } else {
+                    said
+                })
+            }
             Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Ok(Evidence::None),
+        }
+    }
+
+    /// Whether the shared store revokes a credential that holds otherwise; without `--online` it is not asked, and that is told.
+    fn revokes(&self, compiled: &Compiled, judge: impl FnOnce(&ReadOnce) -> bool) -> Result<bool, Missing> {
+        let (Some(spec), Some(store), true) = (&compiled.revocation, &compiled.store, self.online) else {
+            return Ok(false);
+        };
+        let read = || waiting_for(ReadOnce::of(spec, &store.servers))?.map_err(|error| error.to_string());
+        match self.revoked.get_or_init(read) {
+            Ok(revoked) => Ok(judge(revoked)),
+            Err(why) => Err(Missing(format!("what is revoked: {why}"))),
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Report {
     pub(super) chain: Vec<Step>,
     pub(super) shadow: Option<ShadowSaid>,
     pub(super) identity: Option<Who>,
+    /// Whether what the shared store revokes was looked at, for a caller that was proven.
+    pub(super) revocation: Option<Revocation>,
     pub(super) requirements: Vec<Required>,
     pub(super) limits: Vec<LimitSaid>,
     pub(super) upstream: Option<Sent>,
@@ -192,6 +194,16 @@ impl Who {
     }
 }
 
+/// Whether the shared store was asked what is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Revocation {
+    /// It was, and does not revoke the caller.
+    Asked,
+    /// It was not, and may revoke the caller.
+    NotAsked,
+}
+
 /// One thing that the route requires of this request.
 #[derive(Debug, Serialize)]
 pub(super) struct Required {
@@ -241,10 +253,16 @@ pub(super) struct Sent {
     pub(super) name: String,
     /// Its first endpoint.
     pub(super) url: String,
+    /// That and the target: where the request goes.
+    pub(super) full_url: String,
     pub(super) method: String,
     pub(super) target: String,
     /// Name and value, in no particular order across names.
     pub(super) headers: Vec<(String, String)>,
+    /// Those of them that the client did not send, or not with that value.
+    pub(super) added: Vec<(String, String)>,
+    /// Names of the client's headers that do not go on as they came.
+    pub(super) removed: Vec<String>,
 }
 
 /// An answer that the gateway would give by itself.
@@ -292,6 +310,7 @@ impl Report {
             chain: Vec::new(),
             shadow: None,
             identity: None,
+            revocation: None,
             requirements: Vec::new(),
             limits: Vec::new(),
             logged: None,

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use crate::demo::Paint;
 
-use super::report::{Answered, CanarySaid, Decision, LimitSaid, Outcome, Report, Required, Sent, ShadowSaid, Step};
+use super::report::{
+    Answered, CanarySaid, Decision, LimitSaid, Outcome, Report, Required, Revocation, Sent, ShadowSaid, Step,
+};
 
 /// The whole text.
 pub(super) fn of(report: &Report, paint: Paint) -> String {
@@ -27,6 +29,7 @@ pub(super) fn of(report: &Report, paint: Paint) -> String {
     section("canary", report.canary.iter().map(canary).collect());
     section("chain", report.chain.iter().map(|step| chain(step, paint)).collect());
     section("shadow", report.shadow.iter().map(|said| shadow(said, paint)).collect());
+    section("revocation", report.revocation.iter().map(revocation).collect());
     section(
         "requires",
         report.requirements.iter().map(|one| required(one, paint)).collect(),
@@ -166,6 +169,14 @@ fn shadow(said: &ShadowSaid, paint: Paint) -> String {
     line
 }
 
+fn revocation(said: &Revocation) -> String {
+    let said = match said {
+        Revocation::Asked => "nothing that is revoked in Redis names this caller",
+        Revocation::NotAsked => "not asked: a gateway also refuses what is revoked in Redis; --online looks there",
+    };
+    said.to_owned()
+}
+
 fn required(required: &Required, paint: Paint) -> String {
     let met = match required.met {
         Some(true) => paint.good("met"),
@@ -195,13 +206,24 @@ fn limit(limit: &LimitSaid) -> String {
     line
 }
 
+/// As a patch is written: `+` before what is added to the client's head, `-` before what is taken off it.
 fn head(sent: &Sent, paint: Paint) -> Vec<String> {
     let mut lines = vec![
         format!("{} at {}", sent.name, sent.url),
+        format!("as {}", sent.full_url),
         format!("{} {} HTTP/1.1", sent.method, sent.target),
     ];
-    let headers = sent.headers.iter();
-    lines.extend(headers.map(|(name, value)| format!("{} {value}", paint.faint(&format!("{name}:")))));
+    let mut added = sent.added.iter().collect::<Vec<_>>();
+    lines.extend(sent.headers.iter().map(|header| {
+        let (name, value) = header;
+        let same = added.iter().position(|added| *added == header);
+        let mark = match same.map(|place| added.remove(place)) {
+            Some(_) => paint.good("+"),
+            None => " ".to_owned(),
+        };
+        format!("{mark} {} {value}", paint.faint(&format!("{name}:")))
+    }));
+    lines.extend(sent.removed.iter().map(|name| format!("{} {name}", paint.bad("-"))));
     lines
 }
 

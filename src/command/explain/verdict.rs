@@ -2,39 +2,28 @@
 
 use std::net::IpAddr;
 
-use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::StatusCode;
 
 use crate::compile::Compiled;
-use crate::config::model::{Config, HeaderCase, Listener};
-use crate::policy::Policy;
-use crate::policy::action::{Action, Forward, Target};
+use crate::config::model::{Config, Listener};
+use crate::policy::action::{Action, Target};
 use crate::policy::authz::Requirement;
 use crate::policy::canary::Arm;
 use crate::policy::credential::Credential;
 use crate::policy::facts::{Facts, Now, Transport};
-use crate::policy::headers::{Hop, address_value};
-use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::identity::{AuthMethod, Identity};
 use crate::policy::judge::{self, Case, Evidence, Refused};
 use crate::policy::limit::DryMeter;
 use crate::policy::pattern::Pattern;
 use crate::policy::preflight::{Preflight, preflight};
-use crate::policy::request_id;
 use crate::policy::route::Route;
 use crate::policy::shadow::{self, Shadowed};
 use crate::policy::token::VerifiedToken;
-use crate::policy::trace::{Onward, Parent};
 use crate::policy::verdict::{Effect, Permit};
-use crate::protocol::{Speller, host_name};
-use crate::runtime::upstream::{authority_of, name_of};
 
 use super::evidence::{Keys, Missing};
-use super::report::{
-    Answered, CanarySaid, Decision, LimitSaid, Outcome, Report, Required, Sent, ShadowSaid, Step, Who,
-};
+use super::report::{Answered, CanarySaid, Decision, LimitSaid, Outcome, Report, Required, ShadowSaid, Step, Who};
 use super::request::{Request, Written};
-use super::secrecy::Secrecy;
 
 /// A gateway as it would be, at one listener and one time.
 pub(super) struct Gateway<'c> {
@@ -101,6 +90,7 @@ impl Gateway<'_> {
         report.say_arm(case.route, case.arm);
         let report = match keys.gather(self.compiled, &facts, &case) {
             Ok(evidence) => {
+                report.revocation = keys.revocation(self.compiled, &case.presented.credential);
                 let at_hand = |asked: &Case<'_, '_>| keys.gather(self.compiled, &facts, asked);
                 let shadowed = shadow::judge(policy, &facts, &case, &evidence, at_hand);
                 self.decide(report, &request, &facts, case, &evidence, shadowed)
@@ -160,6 +150,7 @@ impl Gateway<'_> {
             Err(Missing(what)) => Some(ShadowSaid::unknown(&mode.name, what)),
         });
         report.identity = identity.map(Who::of);
+        report.revocation = report.revocation.filter(|_| identity.is_some());
         report.say_limits(route, identity.and_then(|identity| identity.tier.as_deref()));
         report.say_requirements(route, facts, |alone| {
             verdict.permitted?;
@@ -175,7 +166,7 @@ impl Gateway<'_> {
     /// What is then done.
     fn act(&self, mut report: Report, request: &Request, facts: &Facts<'_>, permit: &Permit<'_>) -> Report {
         match &permit.route().action {
-            Action::Forward(to) => report.upstream = self.head(request, facts, permit, to),
+            Action::Forward(to) => report.upstream = self.sent(request, facts, permit, to),
             Action::Respond(fixed) => report.answer = Some(Answered::new(fixed.status, &fixed.headers(), &fixed.body)),
             Action::Redirect(redirect) => {
                 let target = Target {
@@ -189,64 +180,6 @@ impl Gateway<'_> {
         }
         report.decision = Decision::Allow;
         report
-    }
-
-    /// The head as the upstream would get it, made by the same rules.
-    fn head(&self, request: &Request, facts: &Facts<'_>, permit: &Permit<'_>, to: &Forward) -> Option<Sent> {
-        let policy: &Policy = &self.compiled.policy;
-        let route = permit.route();
-        let upstream = self.compiled.upstreams.get(to.upstream)?;
-        let endpoint = upstream.config.urls.first()?;
-        let target = match &to.rewrite {
-            None => request.target.clone(),
-            Some(rewrite) => rewrite.uri(&facts.target(permit.pattern()))?,
-        };
-        let new_id = HeaderValue::from_static("(a new one for each request)");
-        let own_id = request_id::of_client(policy.headers.request_id.as_ref(), &request.headers);
-        let mut headers = request.headers.clone();
-        let hop = Hop {
-            origin: &facts.origin,
-            peer: &address_value(facts.origin.peer),
-            believed: policy.believed(self.place),
-            secret_allowed: policy.secret_allowed_from(facts.origin.client),
-            secure: facts.transport.is_secure(),
-            request_id: own_id.unwrap_or(&new_id),
-            upgrade: upgrade_of(Version::HTTP_11, &request.method, &request.headers),
-            trace: self
-                .compiled
-                .telemetry
-                .as_ref()
-                .map(|_| foretold_trace(&request.headers)),
-        };
-        policy
-            .headers
-            .to_upstream(&mut headers, &route.headers, permit.identity(), &hop);
-        let own_host = !route.headers.keeps_host(&headers);
-        let authority = HeaderValue::try_from(authority_of(endpoint)).ok()?;
-        let secrecy = Secrecy::of(&policy.places, &request.headers);
-        let shown = |(name, value): (&HeaderName, &HeaderValue)| secrecy.header(name, value, permit.identity());
-        let mut lines = Vec::new();
-        let preserve = self.config.server.header_case == HeaderCase::Preserve;
-        let spelling = preserve.then_some(&request.spelling);
-        let mut speller = Speller::new(spelling);
-        if own_host {
-            headers.remove(header::HOST);
-            lines.push((host_name(spelling).to_owned(), shown((&header::HOST, &authority))));
-        }
-        for (name, value) in &headers {
-            let name_written = String::from_utf8_lossy(speller.spell(name, value)).into_owned();
-            lines.push((name_written, shown((name, value))));
-        }
-        if request.chunked {
-            lines.push((header::TRANSFER_ENCODING.to_string(), "chunked".to_owned()));
-        }
-        Some(Sent {
-            name: upstream.name.to_string(),
-            url: name_of(endpoint),
-            method: request.method.to_string(),
-            target: secrecy.target(&target),
-            headers: lines,
-        })
     }
 }
 
@@ -350,15 +283,6 @@ fn accept(step: &mut Step, identity: &Identity) {
         .map(|user| format!("acting for {}", user.as_str()));
     step.detail = key.or(issuer).or(acting);
 }
-
-/// What the upstream would be told of the trace, whose new ids nobody knows yet.
-fn foretold_trace(headers: &HeaderMap) -> Onward {
-    Onward {
-        traceparent: HeaderValue::from_static("(a new one for each request)"),
-        continues: Parent::of(headers).is_some(),
-    }
-}
-
 /// The token that proves `identity`, if it was one.
 fn proof<'e>(evidence: &'e Evidence, identity: Option<&Identity>) -> Option<&'e VerifiedToken> {
     match (evidence, identity) {

@@ -3,7 +3,7 @@
 //! POST makes one (JSON: `name`, `scopes`, the owner under the name of `fields.user`, `expires_at`), GET lists them, DELETE of
 //! `manage_url/ID` revokes. What is asked and shown is plain; our own token is shown nowhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::config::model::RemoteKeys;
 use crate::config::secret::Secret;
 use crate::config::{Environment, load};
+use crate::runtime::published::{is_plain, trusting};
 
 /// Of the whole request.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,6 +111,7 @@ struct Service {
     url: Url,
     token: Secret,
     user_field: String,
+    ca: Option<PathBuf>,
 }
 
 impl Service {
@@ -120,6 +122,7 @@ impl Service {
             manage_url,
             manage_token,
             fields,
+            ca,
             ..
         } = remote.ok_or("the config has no [api_keys.remote]: there is no auth service to ask")?;
         let url = manage_url.ok_or("api_keys.remote.manage_url is not set: it says where keys are managed")?;
@@ -130,6 +133,7 @@ impl Service {
             url: url.parse().map_err(|_| "api_keys.remote.manage_url is no URL")?,
             token,
             user_field: fields.user,
+            ca,
         })
     }
 
@@ -154,9 +158,9 @@ impl Service {
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(failed)?;
+            .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")));
+        let client = trusting(client, self.ca.as_deref(), is_plain(self.url.as_str()))?;
+        let client = client.build().map_err(failed)?;
         let mut request = client.request(method, url).bearer_auth(self.token.expose());
         if let Some(body) = body {
             request = request

@@ -1,6 +1,7 @@
 //! `[api_keys]` and `[internal]`: credentials that are compared, not verified.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -60,6 +61,7 @@ pub struct RemoteKeys {
     pub bearer: Option<Secret>,
     pub asking: Asking,
     pub fields: RemoteFields,
+    pub ca: Option<PathBuf>,
     pub manage_url: Option<String>,
     pub manage_token: Option<Secret>,
 }

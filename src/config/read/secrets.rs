@@ -68,6 +68,7 @@ fn remote_keys(t: &mut Cursor<'_, '_>) -> RemoteKeys {
         bearer: t.optional("bearer", v::secret(1)),
         asking: asking(t),
         fields: t.section("fields", fields),
+        ca: t.file("ca"),
         manage_url: t.optional("manage_url", v::url),
         manage_token: t.optional("manage_token", v::secret(1)),
     }

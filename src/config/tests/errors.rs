@@ -51,7 +51,8 @@ fn counts_columns_in_characters() {
 
 #[test]
 fn a_key_twice_is_a_syntax_error() {
-    assert_wrong(&wrong("[log]\nlevel = 'info'\nlevel = 'warn'"), &["duplicate key"]);
+    let twice = wrong("[log]\nlevel = 'info'\nlevel = 'warn'");
+    assert_wrong(&twice, &["duplicate key: level is there already; keep one"]);
 }
 
 #[test]
@@ -59,6 +60,35 @@ fn an_unknown_key_far_from_all_names_those_that_are_valid() {
     assert_wrong(
         &wrong("[log]\ncolour = true"),
         &["log.colour: unknown key; valid here: access, format, level, user_agent"],
+    );
+}
+
+#[test]
+fn a_misspelt_method_is_refused_and_an_unusual_one_is_not() {
+    let routes = |method: &str| LEAST.replace("name = \"chat\"", &format!("name = \"chat\"\nmethods = [\"{method}\"]"));
+    for (written, meant) in [("PSOT", "POST"), ("DELET", "DELETE"), ("GTE", "GET"), ("PATH", "PATCH")] {
+        let errors = wrong_with(&routes(written), &Environment::default());
+        assert_wrong(
+            &errors,
+            &["routes.chat.methods[0]", &format!("did you mean \"{meant}\"?")],
+        );
+    }
+    for fits in ["PUT", "POST", "PURGE", "PROPFIND", "LOCK", "M-SEARCH"] {
+        assert!(load(&routes(fits)).is_ok(), "{fits}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_utf8_is_refused_where_it_stops_being() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, b"[log]\nlevel = \"caf\xe9\"\n").unwrap();
+    let errors = crate::config::load(&path, &Environment::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        errors.ends_with("gateway.toml:2:13: is no UTF-8 from here on; save the file as UTF-8"),
+        "{errors}"
     );
 }
 

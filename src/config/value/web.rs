@@ -4,7 +4,7 @@
 
 use http::Uri;
 
-use super::{Wrong, is_printable, parsed, str_of};
+use super::{Form, Wrong, is_printable, parsed, str_of};
 use crate::config::document::Value;
 use crate::config::secret::Secret;
 
@@ -22,6 +22,11 @@ const NOT_OURS_TO_SET: [&str; 11] = [
     "transfer-encoding",
     "upgrade",
     "proxy-authenticate",
+];
+
+/// RFC 9110 §9.3 and RFC 5789.
+const USUAL_METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
 ];
 
 /// A header's name: a token (RFC 9110 §5.6.2).
@@ -60,12 +65,22 @@ pub(in crate::config) fn secret_header_value(value: &Value) -> Result<Secret, Wr
     header_value(value).map(Secret::new).map_err(Wrong::hidden)
 }
 
-/// A method: a token, in upper case as methods are written.
+/// A method: a token, in upper case as methods are written. One that is nearly a usual one is refused: it would leave that one without
+/// its route, or without what it requires.
 pub(in crate::config) fn method(value: &Value) -> Result<String, Wrong> {
-    parsed(value, "a method in upper case, such as \"GET\"", |text| {
+    const EXPECTED: &str = "a method in upper case, such as \"GET\"";
+    let method = parsed(value, EXPECTED, |text| {
         let upper = !text.bytes().any(|b| b.is_ascii_lowercase());
         (is_token(text) && upper).then(|| text.to_owned())
-    })
+    })?;
+    let is_near = |usual: &&&str| strsim::damerau_levenshtein(usual, &method) == 1;
+    match USUAL_METHODS.iter().find(is_near) {
+        Some(meant) if !USUAL_METHODS.contains(&method.as_str()) => {
+            let wrong = Wrong::expected(EXPECTED).form(Form::Text);
+            Err(wrong.hint(format!("; did you mean \"{meant}\"?")))
+        }
+        _ => Ok(method),
+    }
 }
 
 /// A host: a name, an address, or a wildcard for its first label.

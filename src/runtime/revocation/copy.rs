@@ -9,12 +9,14 @@ use dashmap::mapref::entry::Entry;
 
 use crate::compile::{RevocationSpec, Subject};
 use crate::policy::digest::{SecretDigest, key_of};
+use crate::policy::identity::Identity;
+use crate::policy::token::VerifiedToken;
 
 /// Revocations that are remembered at most: about 80 bytes each.
 const MAX_ENTRIES: usize = 1_000_000;
 
 /// All that is revoked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LocalCopy {
     jti: Marks,
     token: Marks,
@@ -24,7 +26,9 @@ pub(super) struct LocalCopy {
     since: Marks,
     /// Counts rebuilds: what a rebuild did not find is gone.
     generation: AtomicU64,
-    /// The store has more than may be remembered here.
+    /// How much may be remembered.
+    most: usize,
+    /// The store has more than that.
     overflown: AtomicBool,
     /// Until when all changes are known to have been seen; 0: never yet.
     pub(super) confirmed_ns: AtomicU64,
@@ -80,7 +84,27 @@ fn digest_of(subject: Subject, value: &[u8]) -> Option<u128> {
     }
 }
 
+impl Default for LocalCopy {
+    fn default() -> Self {
+        Self::of_at_most(MAX_ENTRIES)
+    }
+}
+
 impl LocalCopy {
+    fn of_at_most(most: usize) -> Self {
+        Self {
+            jti: Marks::default(),
+            token: Marks::default(),
+            key_id: Marks::default(),
+            user: Marks::default(),
+            since: Marks::default(),
+            generation: AtomicU64::new(0),
+            most,
+            overflown: AtomicBool::new(false),
+            confirmed_ns: AtomicU64::new(0),
+        }
+    }
+
     /// Begins a rebuild: what is not found from now on until [`Self::end_rebuild`] is gone.
     pub(super) fn begin_rebuild(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
@@ -132,7 +156,7 @@ impl LocalCopy {
                 }
             }
             Entry::Vacant(_) if bits == 0 => {}
-            Entry::Vacant(_) if self.entries() >= MAX_ENTRIES => self.overflown.store(true, Ordering::Relaxed),
+            Entry::Vacant(_) if self.entries() >= self.most => self.overflown.store(true, Ordering::Relaxed),
             Entry::Vacant(entry) => {
                 entry.insert(Mark { bits, generation });
                 marks.count.fetch_add(1, Ordering::Relaxed);
@@ -140,14 +164,30 @@ impl LocalCopy {
         }
     }
 
+    /// Whether a token is revoked, by itself or by whom it proves.
+    pub(super) fn names_token(&self, token: &VerifiedToken) -> bool {
+        let issued_before = |time: i64| token.iat.is_none_or(|iat| iat < time);
+        self.names_caller(&token.identity)
+            || token.jti.is_some_and(|jti| self.has(Subject::Jti, || jti))
+            || self.since(token.identity.keys.user).is_some_and(issued_before)
+    }
+
+    /// Whether a caller is revoked, by its credential, its key's id or its user.
+    pub(super) fn names_caller(&self, caller: &Identity) -> bool {
+        let key_id = caller.key_id.as_deref();
+        self.has(Subject::Token, || caller.keys.credential)
+            || self.has(Subject::User, || caller.keys.user)
+            || key_id.is_some_and(|id| self.has(Subject::KeyId, || key_of(id.as_bytes())))
+    }
+
     /// Whether a key that names `digest` is there.
-    pub(super) fn has(&self, subject: Subject, digest: impl FnOnce() -> u128) -> bool {
+    fn has(&self, subject: Subject, digest: impl FnOnce() -> u128) -> bool {
         let marks = self.marks(subject);
         !marks.is_empty() && marks.map.contains_key(&digest())
     }
 
     /// The time before which this user's tokens are revoked.
-    pub(super) fn since(&self, user: u128) -> Option<i64> {
+    fn since(&self, user: u128) -> Option<i64> {
         if self.since.is_empty() {
             return None;
         }
@@ -157,6 +197,11 @@ impl LocalCopy {
     /// How many revocations are known.
     pub(super) fn entries(&self) -> usize {
         self.all().map(|marks| marks.count.load(Ordering::Relaxed)).iter().sum()
+    }
+
+    /// Whether what found no place might find one now: a rebuild would tell.
+    pub(super) fn has_room_again(&self) -> bool {
+        self.is_overflown() && self.entries() < self.most - self.most / 10
     }
 
     /// Whether the store has more than is remembered here.
@@ -181,5 +226,36 @@ impl LocalCopy {
 impl Marks {
     fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn of(user: u128) -> Found {
+        Found::User { digest: user }
+    }
+
+    #[test]
+    fn what_found_no_place_is_read_anew_once_there_is_room() {
+        let spec = RevocationSpec {
+            keys: Vec::new(),
+            users: None,
+            serve_on_store_error: false,
+        };
+        let copy = LocalCopy::of_at_most(100);
+        copy.begin_rebuild();
+        (1..=101).for_each(|user| copy.note(&spec, of(user), Some(1)));
+        copy.end_rebuild();
+        assert!(copy.is_overflown() && copy.since(101).is_none());
+        (1..=10).for_each(|user| copy.note(&spec, of(user), None));
+        assert!(!copy.has_room_again(), "not for every single place");
+        copy.note(&spec, of(11), None);
+        assert!(copy.has_room_again());
+        copy.begin_rebuild();
+        (12..=101).for_each(|user| copy.note(&spec, of(user), Some(1)));
+        copy.end_rebuild();
+        assert!(!copy.is_overflown() && copy.since(101) == Some(1));
     }
 }

@@ -22,12 +22,17 @@ const LOOK_AT_SERVERS_EVERY: u32 = 4;
 /// Between attempts to follow again.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Of somebody who reads once.
+const ATTEMPTS: usize = 3;
+
 /// Follows the store for ever.
 pub(super) async fn follow(spec: Arc<RevocationSpec>, servers: Servers, copy: Arc<LocalCopy>, clock: Clock) {
     let mut follower = Follower {
-        spec: &spec,
+        reader: Reader {
+            spec: &spec,
+            copy: &copy,
+        },
         servers: &servers,
-        copy: &copy,
         clock,
         said: String::new(),
     };
@@ -41,10 +46,21 @@ pub(super) async fn follow(spec: Arc<RevocationSpec>, servers: Servers, copy: Ar
     }
 }
 
+/// Reads what is revoked now, once.
+pub(super) async fn read(spec: &RevocationSpec, servers: &Servers, copy: &LocalCopy) -> Result<(), StoreError> {
+    let reader = Reader { spec, copy };
+    for _ in 0..ATTEMPTS {
+        let mut tracking = Tracking::start(servers, &spec.prefixes()).await?;
+        if reader.rebuild(&mut tracking).await? {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Broken("it changes faster than it can be read".to_owned()))
+}
+
 struct Follower<'a> {
-    spec: &'a RevocationSpec,
+    reader: Reader<'a>,
     servers: &'a Servers,
-    copy: &'a LocalCopy,
     clock: Clock,
     /// Why it last ended, so that it is said once; empty: it goes on.
     said: String,
@@ -55,8 +71,8 @@ impl Follower<'_> {
     async fn session(&mut self) -> Result<&'static str, StoreError> {
         let asked_ns = self.clock.monotonic_ns();
         // Told of changes first, and read then: what changes in between is told.
-        let mut tracking = Tracking::start(self.servers, &self.spec.prefixes()).await?;
-        if !self.rebuild(&mut tracking).await? {
+        let mut tracking = Tracking::start(self.servers, &self.reader.spec.prefixes()).await?;
+        if !self.reader.rebuild(&mut tracking).await? {
             return Ok("the store was emptied, or told more than could be heard");
         }
         self.is_current(asked_ns);
@@ -65,7 +81,7 @@ impl Follower<'_> {
         for tick in 1u32.. {
             loop {
                 tokio::select! {
-                    change = tracking.changed() => if !self.take(&tracking, change).await? {
+                    change = tracking.changed() => if !self.reader.take(&tracking, change).await? {
                         return Ok("the store was emptied, told more than could be heard, or closed the connection");
                     },
                     _ = confirm.tick() => break,
@@ -75,11 +91,14 @@ impl Follower<'_> {
             tracking.confirm().await?;
             // What was told before the answer is in the queue, and read before the answer counts.
             while let Some(change) = tracking.known_change() {
-                if !self.take(&tracking, change).await? {
+                if !self.reader.take(&tracking, change).await? {
                     return Ok("the store was emptied, told more than could be heard, or closed the connection");
                 }
             }
-            self.copy.confirmed_ns.store(asked_ns, Ordering::Relaxed);
+            self.reader.copy.confirmed_ns.store(asked_ns, Ordering::Relaxed);
+            if self.reader.copy.has_room_again() {
+                return Ok("what there was no room for is read now");
+            }
             if tick % LOOK_AT_SERVERS_EVERY == 0 && !tracking.is_whole(self.servers).await? {
                 return Ok("the Cluster has other primaries now");
             }
@@ -87,6 +106,31 @@ impl Follower<'_> {
         Ok("")
     }
 
+    fn is_current(&mut self, asked_ns: u64) {
+        self.reader.copy.confirmed_ns.store(asked_ns, Ordering::Relaxed);
+        self.said.clear();
+        let entries = self.reader.copy.entries();
+        tracing::info!(entries, "revocations loaded");
+        if self.reader.copy.is_overflown() {
+            tracing::error!(entries, "more revocations than can be remembered");
+        }
+    }
+
+    fn says(&mut self, reason: &str) {
+        if self.said != reason {
+            reason.clone_into(&mut self.said);
+            tracing::warn!(reason = %reason, "revocations not followed");
+        }
+    }
+}
+
+/// Reads keys of the store into the copy.
+struct Reader<'a> {
+    spec: &'a RevocationSpec,
+    copy: &'a LocalCopy,
+}
+
+impl Reader<'_> {
     /// Reads all there is. `false`: all may have changed meanwhile.
     ///
     /// INVARIANT: what a scan found is noted before any change that came after it is looked up; so the last look at a key wins.
@@ -153,23 +197,6 @@ impl Follower<'_> {
             self.copy.note(self.spec, *found, there(said));
         }
         Ok(())
-    }
-
-    fn is_current(&mut self, asked_ns: u64) {
-        self.copy.confirmed_ns.store(asked_ns, Ordering::Relaxed);
-        self.said.clear();
-        let entries = self.copy.entries();
-        tracing::info!(entries, "revocations loaded");
-        if self.copy.is_overflown() {
-            tracing::error!(entries, "more revocations than can be remembered");
-        }
-    }
-
-    fn says(&mut self, reason: &str) {
-        if self.said != reason {
-            reason.clone_into(&mut self.said);
-            tracing::warn!(reason = %reason, "revocations not followed");
-        }
     }
 }
 

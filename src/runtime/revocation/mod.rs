@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use crate::compile::{RevocationSpec, Subject};
+use crate::compile::{RevocationSpec, Servers};
 use crate::observe::metrics::RevocationMetrics;
-use crate::policy::digest::key_of;
 use crate::policy::identity::Identity;
 use crate::policy::token::{TokenFault, VerifiedToken};
 
 use super::clock::Clock;
-use super::store::Store;
+use super::store::{Store, StoreError};
 use copy::LocalCopy;
 
 /// A copy that was confirmed within this time is current: revocations reach every gateway within it.
@@ -54,6 +53,34 @@ pub struct RevocationStatus {
     pub serves_meanwhile: bool,
 }
 
+/// What was revoked at one moment, for whoever judges once.
+#[derive(Debug)]
+pub struct ReadOnce(LocalCopy);
+
+impl ReadOnce {
+    /// Reads what `servers` have now.
+    ///
+    /// # Errors
+    /// They do not answer, or change faster than they can be read.
+    pub async fn of(spec: &RevocationSpec, servers: &Servers) -> Result<Self, StoreError> {
+        let copy = LocalCopy::default();
+        follow::read(spec, servers, &copy).await?;
+        Ok(Self(copy))
+    }
+
+    /// Whether a token is revoked.
+    #[must_use]
+    pub fn revokes_token(&self, token: &VerifiedToken) -> bool {
+        self.0.names_token(token)
+    }
+
+    /// Whether a caller is revoked.
+    #[must_use]
+    pub fn revokes_caller(&self, caller: &Identity) -> bool {
+        self.0.names_caller(caller)
+    }
+}
+
 impl Revocations {
     /// Follows the store from now on.
     #[must_use]
@@ -87,34 +114,28 @@ impl Revocations {
     /// # Errors
     /// It is revoked, or nobody can say.
     pub fn judge(&self, token: &VerifiedToken) -> Result<(), TokenFault> {
-        match self.of_token(token) {
+        match self.standing(|copy| copy.names_token(token)) {
             Standing::Good => Ok(()),
             Standing::Revoked => Err(TokenFault::Revoked),
             Standing::Unknown => Err(TokenFault::RevocationsUnknown),
         }
     }
 
-    fn of_token(&self, token: &VerifiedToken) -> Standing {
-        let issued_before = |time: i64| token.iat.is_none_or(|iat| iat < time);
-        match self.of_caller(&token.identity) {
-            Standing::Good if token.jti.is_some_and(|jti| self.copy.has(Subject::Jti, || jti)) => Standing::Revoked,
-            Standing::Good if self.copy.since(token.identity.keys.user).is_some_and(issued_before) => Standing::Revoked,
-            standing => standing,
-        }
-    }
-
     /// What is known of a caller by its credential, its key's id and its user.
     #[must_use]
     pub fn of_caller(&self, caller: &Identity) -> Standing {
+        self.standing(|copy| copy.names_caller(caller))
+    }
+
+    fn standing(&self, revokes: impl FnOnce(&LocalCopy) -> bool) -> Standing {
         if !self.spec.serve_on_store_error && !self.is_current() {
             return Standing::Unknown;
         }
-        let copy = &self.copy;
-        let key_id = caller.key_id.as_deref();
-        let revoked = copy.has(Subject::Token, || caller.keys.credential)
-            || copy.has(Subject::User, || caller.keys.user)
-            || key_id.is_some_and(|id| copy.has(Subject::KeyId, || key_of(id.as_bytes())));
-        if revoked { Standing::Revoked } else { Standing::Good }
+        if revokes(&self.copy) {
+            Standing::Revoked
+        } else {
+            Standing::Good
+        }
     }
 
     /// Whether every change until [`CURRENT_FOR`] ago is known.

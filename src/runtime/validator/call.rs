@@ -2,16 +2,16 @@
 //! time. Nothing of the credential is left when it returns, nor ever in an error.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use reqwest::Client;
 use serde_json::Value;
 
-use crate::compile::{CredentialIn, Own, Question};
+use crate::compile::{CredentialIn, Own, Question, ValidatorSpec};
 use crate::policy::authn::remote::Members;
 use crate::policy::authn::unique_json;
-use crate::runtime::published::reason;
+use crate::runtime::published::{is_plain, reason, trusting};
 
 /// An answer is refused beyond this many bytes.
 const MAX_ANSWER: usize = 64 << 10;
@@ -35,7 +35,7 @@ impl Failure {
         }
     }
 
-    fn dead(reason: impl Into<String>) -> Self {
+    pub(super) fn dead(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
             alive: false,
@@ -44,18 +44,22 @@ impl Failure {
 }
 
 /// A client for one auth service. Redirects are not followed: a credential goes where the config says, and nowhere else.
-pub(super) fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .timeout(timeout)
+///
+/// # Errors
+/// Its CA cannot be read, or there is none at all.
+pub(super) fn client<R>(spec: &ValidatorSpec<R>) -> Result<Client, String> {
+    let client = Client::builder()
+        .timeout(spec.asking.timeout)
         .redirect(reqwest::redirect::Policy::none())
         .pool_max_idle_per_host(MAX_IDLE)
-        .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")))
-        .build()
+        .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")));
+    let client = trusting(client, spec.ca.as_deref(), is_plain(&spec.question.url))?;
+    client.build().map_err(reason)
 }
 
 /// Asks once. `None`: the status says no.
 pub(super) async fn ask(
-    client: &reqwest::Client,
+    client: &Client,
     question: &Question,
     status_refuses: bool,
     credential: &str,

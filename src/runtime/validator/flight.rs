@@ -119,14 +119,14 @@ impl<R: Rules> Validator<R> {
         Boarding::Flight { flight, led: true }
     }
 
-    async fn fly(self: Arc<Self>, client: reqwest::Client, mut job: Job<R>) {
+    async fn fly(self: Arc<Self>, mut job: Job<R>) {
         let mut leaving = Leaving {
             validator: &self,
             key: job.key,
             landed: false,
         };
         let timeout = self.spec.asking.timeout;
-        let landing = match tokio::time::timeout(timeout, self.look_up(&client, &job)).await {
+        let landing = match tokio::time::timeout(timeout, self.look_up(&job)).await {
             Ok(Some((said, by))) => Landing::Landed(said, by),
             Ok(None) => Landing::Lost,
             Err(_too_late) => {
@@ -144,7 +144,7 @@ impl<R: Rules> Validator<R> {
     }
 
     /// Looks at what other gateways were told; else asks until there is an answer, or it has been asked often enough.
-    async fn look_up(&self, client: &reqwest::Client, job: &Job<R>) -> Option<(Said<R>, KnownBy)> {
+    async fn look_up(&self, job: &Job<R>) -> Option<(Said<R>, KnownBy)> {
         if let Some(said) = self.told_to_others(job).await {
             return Some((said, KnownBy::Shared));
         }
@@ -152,7 +152,7 @@ impl<R: Rules> Validator<R> {
         let mut pause = FIRST_PAUSE;
         let mut left = self.spec.asking.retries;
         loop {
-            let failure = match self.attempt(client, job).await {
+            let failure = match self.attempt(job).await {
                 Ok(said) => {
                     self.is_up();
                     return Some((said, KnownBy::Remote));
@@ -164,6 +164,10 @@ impl<R: Rules> Validator<R> {
             } else {
                 self.breaker.failed(self.clock.monotonic_ns());
                 self.is_down(&failure.reason);
+                if self.spec.ca.is_some() {
+                    // It may have changed: it is read anew the next time.
+                    self.client.store(None);
+                }
             }
             if left == 0 || self.breaker.is_open() {
                 return None;
@@ -184,11 +188,12 @@ impl<R: Rules> Validator<R> {
         serves.then(|| self.keep(job.key, entry))
     }
 
-    async fn attempt(&self, client: &reqwest::Client, job: &Job<R>) -> Result<Said<R>, Failure> {
+    async fn attempt(&self, job: &Job<R>) -> Result<Said<R>, Failure> {
+        let client = self.client()?;
         let timer = self.metrics.duration.start_timer();
         let spec = &self.spec;
         let refuses = spec.rules.status_refuses();
-        let answer = call::ask(client, &spec.question, refuses, &job.credential.0, job.from).await;
+        let answer = call::ask(&client, &spec.question, refuses, &job.credential.0, job.from).await;
         timer.observe_duration();
         let answer = answer?;
         let asked_ms = self.clock.unix_ms();
@@ -205,6 +210,15 @@ impl<R: Rules> Validator<R> {
             shared.tell(&job.key, &Record { asked_ms, members }, lasts_ms).await;
         }
         Ok(self.keep(job.key, entry))
+    }
+
+    fn client(&self) -> Result<Arc<reqwest::Client>, Failure> {
+        if let Some(client) = self.client.load_full() {
+            return Ok(client);
+        }
+        let client = Arc::new(call::client(&self.spec).map_err(Failure::dead)?);
+        self.client.store(Some(client.clone()));
+        Ok(client)
     }
 
     fn is_up(&self) {
@@ -262,14 +276,9 @@ impl<R: Rules> Drop for Leaving<'_, R> {
 
 /// Makes the look-ups that requests ask for, until nobody can; on the control runtime.
 pub async fn serve<R: Rules>(validator: Weak<Validator<R>>, mut queue: mpsc::Receiver<Job<R>>) {
-    let client = validator.upgrade().map(|live| call::client(live.spec.asking.timeout));
-    let Some(Ok(client)) = client else {
-        tracing::error!("no HTTP client could be made");
-        return;
-    };
     while let Some(job) = queue.recv().await {
         let Some(live) = validator.upgrade() else { return };
-        tokio::spawn(live.fly(client.clone(), job));
+        tokio::spawn(live.fly(job));
     }
 }
 
@@ -284,7 +293,7 @@ pub async fn ask_once<R: Rules>(
     from: IpAddr,
     now_s: i64,
 ) -> Result<Said<R>, String> {
-    let client = call::client(spec.asking.timeout).map_err(|error| error.to_string())?;
+    let client = call::client(spec)?;
     let refuses = spec.rules.status_refuses();
     let answer = call::ask(&client, &spec.question, refuses, credential, from).await;
     match read(spec, digest, answer.map_err(|failure| failure.reason)?.as_ref(), now_s) {

@@ -60,6 +60,8 @@ pub struct Validator<R: Rules> {
     /// For the control runtime to take, once.
     queue: Mutex<Option<mpsc::Receiver<Job<R>>>>,
     places: Semaphore,
+    /// Made when the first look-up needs it.
+    client: ArcSwapOption<reqwest::Client>,
     breaker: Breaker,
     lines: DefaultDirectRateLimiter,
     last_error: ArcSwap<String>,
@@ -117,6 +119,7 @@ impl<R: Rules> Validator<R> {
             jobs,
             queue: Mutex::new(Some(queue)),
             places: Semaphore::new(flight::MAX_CALLS),
+            client: ArcSwapOption::empty(),
             breaker: Breaker::new(spec.asking.timeout),
             lines: RateLimiter::direct(pause),
             last_error: ArcSwap::default(),
@@ -197,7 +200,11 @@ impl<R: Rules> Validator<R> {
         let mut followed = false;
         loop {
             if let (Some(allowance), None, false) = (&allowance, &guess, self.is_under_way(asked)) {
-                guess = Some(allowance.take(self.clock).await?);
+                match tokio::time::timeout_at(deadline, allowance.take(self.clock)).await {
+                    Ok(taken) => guess = Some(taken?),
+                    // The places of its address were taken all the time.
+                    Err(_too_late) => break,
+                }
             }
             let counted = guess.is_some();
             let (mut flight, led) = match self.board(asked, &mut guess, false) {

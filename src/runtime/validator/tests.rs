@@ -10,10 +10,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::compile::compile;
+use crate::compile::{Compiled, compile};
 use crate::config::{Environment, Problems, load_text};
 use crate::observe::metrics::Metrics;
+use crate::policy::authn::api_key::KeyFault;
 use crate::policy::authn::remote::KeyRules;
+use crate::policy::limit::{Ask, BucketKey};
+use crate::runtime::meters::{Counters, Meters};
 
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -54,15 +57,18 @@ impl Service {
         self.asked.load(Ordering::SeqCst)
     }
 
-    fn validator(&self, lines: &str) -> Arc<Validator<KeyRules>> {
+    fn compiled(&self, lines: &str) -> Compiled {
         let text = format!(
             "[[listeners]]\nname = \"p\"\n[[routes]]\nname = \"r\"\npaths = [\"/\"]\nupstream = \"u\"\nauth = \"api_key\"\n\
              [upstreams.u]\nurls = [\"http://127.0.0.1:1\"]\n[api_keys]\n[api_keys.remote]\nurl = \"http://{}/v\"\n{lines}",
             self.address
         );
         let loaded = load_text(std::path::Path::new("x.toml"), &text, &Environment::default()).unwrap();
-        let mut problems = Problems::new(loaded.sources);
-        let spec = compile(&loaded.config, &mut problems).unwrap().api_keys.unwrap();
+        compile(&loaded.config, &mut Problems::new(loaded.sources)).unwrap()
+    }
+
+    fn validator(&self, lines: &str) -> Arc<Validator<KeyRules>> {
+        let spec = self.compiled(lines).api_keys.unwrap();
         let metrics = Metrics::new("test").unwrap().dependency("api_keys");
         Arc::new(Validator::new(spec, metrics, Clock::start()))
     }
@@ -105,10 +111,35 @@ async fn without_anybody_who_makes_look_ups_nobody_knows() {
     let validator = service.validator("timeout = \"10ms\"");
     drop(validator.queue());
     let answer = validator.ask(&asked(&validator, "k"), None).await.unwrap();
-    assert_eq!(
-        answer.said.unwrap_err(),
-        crate::policy::authn::api_key::KeyFault::Unavailable
-    );
+    assert_eq!(answer.said.unwrap_err(), KeyFault::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_place_in_its_address_allowance_waits_no_longer_than_for_an_answer() {
+    let service = Service::start().await;
+    let lines = "timeout = \"2s\"\n[auth_failures]\nrate = \"1/hour\"";
+    let (validator, compiled) = (service.validator(lines), service.compiled(lines));
+    let [spec] = &compiled.limits[..] else {
+        panic!("one limit")
+    };
+    let counters = Counters::new(spec.clone(), Metrics::new("test").unwrap().limit("auth_failures"), None);
+    let limit = &compiled.policy.auth_failures.as_ref().unwrap().limit;
+    let allowance = Allowance {
+        guesses: &Arc::default(),
+        meters: &Meters(vec![Arc::new(counters)]),
+        ask: Ask {
+            limit,
+            plan: &limit.plan,
+            key: BucketKey(7),
+        },
+    };
+    // Others behind the same address, one after the other, have its one place for ever.
+    let _taken = allowance.take(validator.clock).await.unwrap();
+    let question = asked(&validator, "k");
+    let answer = tokio::time::timeout(Duration::from_secs(3), validator.ask(&question, Some(allowance))).await;
+    let answer = answer.expect("it is told within its time").unwrap();
+    assert_eq!(answer.said.unwrap_err(), KeyFault::Unavailable);
+    assert_eq!(service.asked(), 0);
 }
 
 #[tokio::test]

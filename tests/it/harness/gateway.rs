@@ -407,3 +407,12 @@ impl Gateway {
         soon("the gateway ends", self.child.wait()).await.unwrap()
     }
 }
+
+impl Drop for Gateway {
+    /// A test that failed because its gateway ended says how that ended.
+    fn drop(&mut self) {
+        if let (true, Ok(Some(status))) = (std::thread::panicking(), self.child.try_wait()) {
+            eprintln!("the gateway ended: {status}\n{}", self.stderr());
+        }
+    }
+}

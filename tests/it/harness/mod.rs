@@ -4,6 +4,7 @@
 //! Nothing here sleeps for a fixed time: whoever waits, waits for something, up to [`PATIENCE`].
 
 mod auth_service;
+mod browser;
 mod client;
 mod clock;
 mod collector;
@@ -17,6 +18,7 @@ mod upstream;
 use std::time::{Duration, Instant};
 
 pub use auth_service::AuthService;
+pub use browser::Browser;
 pub use client::{Client, Request, Response, refused};
 pub use clock::Clock;
 pub use collector::{Collector, Exported};
@@ -49,6 +51,18 @@ pub async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_) => panic!("never happened: {what}"),
     }
+}
+
+/// The time within which 99 of 100 of these were.
+pub fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}
+
+/// The one in the middle: what a machine that was busy for a moment does not move.
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 /// The hash of an API key, as `[[api_keys.keys]]` has it.

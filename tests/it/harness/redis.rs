@@ -9,7 +9,7 @@ use redis::{FromRedisValue, ToRedisArgs};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{eventually, soon};
+use super::{PATIENCE, eventually, soon};
 
 /// A server that is empty when it starts, and ends when this is dropped.
 pub struct Redis {
@@ -127,6 +127,23 @@ impl Redis {
         let id = self.server.lock().as_ref().and_then(Child::id).expect("it runs");
         let sent = Command::new("kill").args(["-s", name, &id.to_string()]).status().await;
         assert!(sent.expect("kill(1)").success());
+    }
+
+    /// Waits until its replica has everything that was written to it so far: replication is asynchronous, and what a master has
+    /// not passed on when it dies is lost.
+    pub async fn is_replicated(&self) {
+        let client = redis::Client::open(self.url()).unwrap();
+        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let connected = client.get_multiplexed_async_connection_with_config(&patient).await;
+        let mut connection = connected.expect("it runs");
+        // WAIT is about the writes of its own connection; replication has one order, so what came before them is with the replica too.
+        let mut both = redis::pipe();
+        both.cmd("SET").arg("replicated").arg(1).ignore();
+        both.cmd("WAIT").arg(1).arg(PATIENCE.as_millis() as u64);
+        let [replicas]: [usize; 1] = soon("the replica has it all", both.query_async(&mut connection))
+            .await
+            .expect("an answer");
+        assert_eq!(replicas, 1, "the replica did not follow");
     }
 
     /// Asks it a command, as any other client would.
