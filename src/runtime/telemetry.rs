@@ -261,6 +261,16 @@ impl Telemetry {
     }
 }
 
+impl Drop for Telemetry {
+    /// What nobody will send any more is counted too.
+    fn drop(&mut self) {
+        let waiting: u64 = self.waiting.iter_mut().map(|waiting| waiting.get_mut().spans).sum();
+        let returned = self.courier.get_mut().returned.take();
+        let lost = waiting + returned.map_or(0, |batch| batch.spans);
+        self.metrics.dropped.inc_by(lost);
+    }
+}
+
 impl Failure {
     fn unreached(error: reqwest::Error) -> Self {
         Self {

@@ -27,10 +27,12 @@ pub(super) fn trace_of(snapshot: &Snapshot, headers: &HeaderMap) -> Trace {
 }
 
 fn chance() -> Option<Chance> {
-    let mut chance = Chance::default();
-    rand::fill(&mut chance.trace).ok()?;
-    rand::fill(&mut chance.span).ok()?;
-    Some(chance)
+    let mut bytes = [0; 24];
+    rand::fill(&mut bytes).ok()?;
+    Some(Chance {
+        trace: *bytes.first_chunk()?,
+        span: *bytes.last_chunk()?,
+    })
 }
 
 /// Whether it says where it comes from, believed or not.

@@ -53,6 +53,18 @@ fn what_waits_is_bounded_and_strangers_cannot_take_all_of_the_room() {
 }
 
 #[test]
+fn what_nobody_will_send_any_more_is_counted() {
+    let telemetry = telemetry();
+    let dropped = telemetry.metrics.dropped.clone();
+    let own = Span::begin(None, Sampling::ratio(1.0), Chance::default());
+    fill(&telemetry, &own);
+    let waiting = telemetry.waiting[1].lock().spans;
+    assert_eq!(dropped.get(), 1);
+    drop(telemetry);
+    assert_eq!(dropped.get(), 1 + waiting);
+}
+
+#[test]
 fn a_worker_that_does_not_exist_is_told_nothing() {
     let telemetry = telemetry();
     let span = Span::begin(None, Sampling::ratio(1.0), Chance::default());
