@@ -20,7 +20,7 @@ def stack():
 
 @pytest.fixture(scope="module")
 def gateway_of(stack, tmp_path_factory):
-    """`gateway_of("mlflow", MLFLOW_URL=…)`: serves by `deploy/recipes/mlflow.toml` as it stands, with these variables."""
+    """`gateway_of("mlflow", MLFLOW_URL=…)`: serves by `deploy/recipes/mlflow.toml` as it is, with these variables."""
 
     def start(recipe, port=0, **variables):
         folder = tmp_path_factory.mktemp(Path(recipe).name)

@@ -26,7 +26,7 @@ def recipe_command(recipe, *arguments):
 
 
 class Gateway(Process):
-    """Serves by `deploy/recipes/RECIPE.toml`, whose listener is named `public`; `url` says where, `client` asks there."""
+    """Serves by `deploy/recipes/RECIPE.toml`, whose listener is `public`; `url` says where, `client` asks there."""
 
     def __init__(self, recipe, folder, port, variables):
         self.secrets = [value for name, value in variables.items() if is_secret(name)]

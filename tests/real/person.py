@@ -1,4 +1,4 @@
-"""A person with a browser: follows redirects, keeps cookies, and signs in and consents by the forms of `oidc-provider`."""
+"""A person with a browser: follows redirects, keeps cookies, signs in and consents by the forms of `oidc-provider`."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ PROMPT = re.compile(r'name="prompt" value="([^"]+)"')
 
 
 def follow(url, name, back_to):
-    """Opens `url`, signs in as `name`, agrees to all, and returns the query with which it is sent `back_to` the application."""
+    """Opens `url`, signs in as `name`, agrees to all; returns the query that it brings `back_to` the application."""
     with httpx.Client(trust_env=False, timeout=60) as browser:
         answer = browser.get(url)
         for _ in range(20):

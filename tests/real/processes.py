@@ -1,4 +1,4 @@
-"""Processes that tests start: read line by line, waited for by what they say, and stopped with all of their children."""
+"""Processes that tests start: read line by line, waited for by what they say, and stopped with their children."""
 
 import contextlib
 import os
@@ -129,4 +129,3 @@ def eventually(what, found):
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {PATIENCE_S} s")
         time.sleep(0.05)
-

@@ -79,26 +79,31 @@ def test_the_first_event_comes_before_the_second_is_made(gateway, person):
         assert list(events) == ['{"word": "one"}', '{"word": "two"}', "[DONE]"]
 
 
-def test_the_runtime_is_told_when_nobody_listens_any_more(gateway, person):
+@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+def test_the_runtime_is_told_when_nobody_listens_any_more(gateway, person, http2):
     def heard():
         return gateway.client.get("/api/v1/chat/heard", headers=JOB).json()
 
     sent = {"text": "one two", "conversation": "left alone"}
-    with gateway.client.stream("POST", "/api/v1/chat/stream", json=sent, headers=person) as answer:
+    with (
+        httpx.Client(base_url=gateway.url, http1=not http2, http2=http2, trust_env=False, timeout=60) as leaving,
+        leaving.stream("POST", "/api/v1/chat/stream", json=sent, headers=person) as answer,
+    ):
         next(answer.iter_lines())
         assert heard() == ["left alone"]
     eventually("it stops", lambda: heard() == [])
 
 
-def test_a_stream_begins_as_soon_as_the_runtime_began_it(gateway, runtime, person, record_testsuite_property):
+def test_a_stream_begins_as_soon_as_the_runtime_began_it(gateway, runtime, capsys):
     asked = [(runtime.url, {"X-User-ID": "service"}), (gateway.url, JOB)]
     delays = {url: [] for url, _ in asked}
     for _ in range(200):
         for url, headers in asked:
             delays[url].append(first_event_delay_ns(url, headers))
     direct, through = (statistics.median(delays[url]) / 1e6 for url, _ in asked)
-    print(f"first event after it was made, medians: {direct:.3f} ms from the runtime, {through:.3f} ms through the gateway")
-    # A busy machine is no reason to fail: 2 ms is what an idle one is held to, and far more is a gateway that holds streams back.
+    with capsys.disabled():
+        print(f" [first event, medians: {direct:.2f} ms directly, {through:.2f} ms through the gateway] ", end="")
+    # The goal is 2 ms, where nothing else runs. A busy machine is no reason to fail; a gateway that holds streams back is.
     assert through - direct < 50
 
 
@@ -143,7 +148,9 @@ def test_a_websocket_carries_both_ways_and_its_close(gateway, person):
 
 
 def test_a_browsers_websocket_brings_its_token_as_a_subprotocol(gateway, token):
-    with connect(socket_url(gateway), subprotocols=["chat", "bearer", token[1]], origin="https://app.example.com") as chat:
+    with connect(
+        socket_url(gateway), subprotocols=["chat", "bearer", token[1]], origin="https://app.example.com"
+    ) as chat:
         hello = json.loads(chat.recv())
         assert hello["user"] == "service"
         assert chat.subprotocol == "chat"

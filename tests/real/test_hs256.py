@@ -1,4 +1,4 @@
-"""`hs256.toml`: a FastAPI service that judges HS256 tokens with PyJWT. Gateway and service must agree on every token."""
+"""`hs256.toml`: a FastAPI service that judges HS256 tokens with PyJWT. Gateway and service agree on every token."""
 
 import base64
 import itertools

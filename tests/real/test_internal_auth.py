@@ -63,13 +63,18 @@ def test_the_secret_opens_nothing_from_afar(gateway, person):
 
 
 def test_a_wrong_secret_and_two_secrets_reach_nobody(gateway):
-    assert gateway.client.get(PATH, headers={"X-Internal-Auth": INTERNAL_KEY[:-1]}).json()["error"] == "invalid_internal_auth"
+    assert (
+        gateway.client.get(PATH, headers={"X-Internal-Auth": INTERNAL_KEY[:-1]}).json()["error"]
+        == "invalid_internal_auth"
+    )
     twice = [("X-Internal-Auth", INTERNAL_KEY), ("X-Internal-Auth", "other")]
     assert gateway.client.get(PATH, headers=twice).status_code == 400
 
 
 def test_the_shadow_counts_who_still_needs_the_secret(gateway, person):
-    series = 'gateway_shadow_decisions_total{difference="would_deny",enforced="allow",route="api",shadow="unauthorized"}'
+    series = (
+        'gateway_shadow_decisions_total{difference="would_deny",enforced="allow",route="api",shadow="unauthorized"}'
+    )
     before = gateway.metric(series)
     gateway.client.get(PATH, headers=person)
     assert gateway.metric(series) == before

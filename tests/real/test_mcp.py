@@ -100,7 +100,9 @@ def test_a_client_finds_its_way_to_a_token_by_itself(gateway, address, mode):
         async def answer(context, parameters):
             return ElicitResult(action="accept", content={"name": "Ada"})
 
-        async with connected(address, signed_in(address, browser, storage), mode, elicitation_callback=answer) as client:
+        async with connected(
+            address, signed_in(address, browser, storage), mode, elicitation_callback=answer
+        ) as client:
             assert {tool.name for tool in (await client.list_tools()).tools} == {"whoami", "count", "ask"}
             assert text(await client.call_tool("whoami", {})) == "ada"
             assert text(await client.call_tool("count", {"to": 20}, progress_callback=progress)) == "20"
@@ -119,7 +121,9 @@ def test_a_client_finds_its_way_to_a_token_by_itself(gateway, address, mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_service_comes_without_a_person(gateway, address, provider, mode):
     async def session():
-        auth = ClientCredentialsOAuthProvider(address, Storage(), "service", SECRET, issuer=provider.url, scope="mcp:use")
+        auth = ClientCredentialsOAuthProvider(
+            address, Storage(), "service", SECRET, issuer=provider.url, scope="mcp:use"
+        )
         async with connected(address, auth, mode) as client:
             assert text(await client.call_tool("whoami", {})) == "service"
 
@@ -128,7 +132,9 @@ def test_a_service_comes_without_a_person(gateway, address, provider, mode):
 
 def test_many_clients_call_at_once(gateway, address, provider):
     async def session():
-        auth = ClientCredentialsOAuthProvider(address, Storage(), "service", SECRET, issuer=provider.url, scope="mcp:use")
+        auth = ClientCredentialsOAuthProvider(
+            address, Storage(), "service", SECRET, issuer=provider.url, scope="mcp:use"
+        )
         async with connected(address, auth, "auto") as client:
             answers = await asyncio.gather(*(client.call_tool("count", {"to": to}) for to in range(1, 17)))
             assert [text(answer) for answer in answers] == [str(to) for to in range(1, 17)]
@@ -145,4 +151,7 @@ def test_a_refusal_says_where_to_go(gateway, address, provider):
     assert document["scopes_supported"] == ["mcp:use"]
     # A page learns as much.
     asked = {"Origin": "http://localhost:6274"}
-    assert "WWW-Authenticate" in gateway.client.post("/mcp", json={}, headers=asked).headers["access-control-expose-headers"]
+    assert (
+        "WWW-Authenticate"
+        in gateway.client.post("/mcp", json={}, headers=asked).headers["access-control-expose-headers"]
+    )

@@ -34,7 +34,9 @@ def told(answer):
 
 def test_a_service_comes_with_client_credentials(gateway, provider):
     token = service_token(provider.url, SECRET, "api:read api:write")
-    headers = told(gateway.client.post("/api/things", headers=bearer(token) | {"X-User-ID": "root", "X_Client_ID": "root"}))
+    headers = told(
+        gateway.client.post("/api/things", headers=bearer(token) | {"X-User-ID": "root", "X_Client_ID": "root"})
+    )
     assert headers["x-user-id"] == headers["x-client-id"] == "service"
     assert set(headers["x-scopes"].split()) == {"api:read", "api:write"}
     assert headers["authorization"] == f"Bearer {token}"
@@ -54,7 +56,9 @@ def test_a_person_comes_with_an_authorization_code(gateway, provider):
 
 
 def test_what_the_same_keys_sign_for_others_opens_nothing(gateway, provider):
-    for_application = sign_in(provider.url, "ada", "application", BACK_TO, "openid api:read", resource=AUDIENCE)["id_token"]
+    for_application = sign_in(provider.url, "ada", "application", BACK_TO, "openid api:read", resource=AUDIENCE)[
+        "id_token"
+    ]
     for_another_api = service_token(provider.url, SECRET, "api:read", resource="https://other.example.com")
     for token in (for_application, for_another_api):
         refused = gateway.client.get("/api/things", headers=bearer(token))

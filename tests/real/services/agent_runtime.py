@@ -1,4 +1,4 @@
-"""An agent runtime as people write them, on FastAPI and uvicorn: chat, the same as server-sent events, over a WebSocket, and uploads.
+"""An agent runtime as people write them, on FastAPI and uvicorn: chat, also as events and over a WebSocket, and uploads.
 
 It knows of tokens nothing: who calls is in `X-User-ID`.
 """
@@ -78,7 +78,8 @@ async def socket(socket: WebSocket):
         while True:
             message = await socket.receive()
             if message.get("text") == "bye":
-                return await socket.close(4000, "bye " + socket.headers["x-user-id"])
+                await socket.close(4000, "bye " + socket.headers["x-user-id"])
+                return
             if message["type"] == "websocket.disconnect":
                 return
             if message.get("text") is not None:

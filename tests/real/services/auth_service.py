@@ -1,5 +1,5 @@
-"""An auth service as platforms have: people register and log in (the password grant's form), get RS256 tokens, and make API keys, which
-other services may have validated. It keeps all in memory, and counts how often each of its doors was used."""
+"""An auth service as platforms have: people register and log in (the password grant's form), get RS256 tokens, and make
+API keys, which other services may have validated. It keeps all in memory, and counts how often each door was used."""
 
 import collections
 import hashlib
@@ -49,7 +49,15 @@ def login(username: Annotated[str, Form()], password: Annotated[str, Form()]):
     if not hmac.compare_digest(hashed(password, salt), known):
         raise HTTPException(401, "Incorrect username or password", {"WWW-Authenticate": "Bearer"})
     now = int(time.time())
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": username, "type": "access", "roles": ["user"], "iat": now, "exp": now + 900}
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": username,
+        "type": "access",
+        "roles": ["user"],
+        "iat": now,
+        "exp": now + 900,
+    }
     return {"access_token": jwt.encode(claims, KEY, "RS256", {"kid": KID}), "token_type": "bearer", "expires_in": 900}
 
 
@@ -79,13 +87,21 @@ def revoke_key(key_id: str, user: Annotated[str, Depends(caller)]):
 
 
 @app.post("/api/v1/keys/validate")
-def validate(api_key: Annotated[str, Body()], service_id: Annotated[str, Body()], authorization: Annotated[str, Header()] = ""):
+def validate(
+    api_key: Annotated[str, Body()], service_id: Annotated[str, Body()], authorization: Annotated[str, Header()] = ""
+):
     if not hmac.compare_digest(authorization, "Bearer " + os.environ["AUTH_SERVICE_TOKEN"]):
         raise HTTPException(401, "Not a service of ours")
     digest = hashlib.sha256(api_key.encode()).hexdigest()
     for key_id, key in keys.items():
         if hmac.compare_digest(digest, key["digest"]):
-            return {"valid": True, "user_id": key["user"], "key_id": key_id, "permissions": ["models.read"], "service": service_id}
+            return {
+                "valid": True,
+                "user_id": key["user"],
+                "key_id": key_id,
+                "permissions": ["models.read"],
+                "service": service_id,
+            }
     return {"valid": False, "error": "Unknown key"}
 
 

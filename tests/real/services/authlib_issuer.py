@@ -74,7 +74,7 @@ def token():
 
 
 def listen():
-    for line in sys.stdin:
+    for _ in sys.stdin:
         keys.insert(0, signing_key())
         print("signs with", keys[0].kid, flush=True)
 

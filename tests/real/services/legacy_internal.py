@@ -1,4 +1,4 @@
-"""A service that knows one shared secret: FastAPI with the `InternalAuthMiddleware` that such platforms have. It is as it was."""
+"""A service that knows one shared secret: FastAPI with the `InternalAuthMiddleware` that such platforms have."""
 
 import hmac
 import os

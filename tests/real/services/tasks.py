@@ -1,4 +1,4 @@
-"""A service that judges HS256 tokens by itself with PyJWT: roles, permissions, and its own 401s and 403s. It is as it was."""
+"""A service that judges HS256 tokens by itself with PyJWT: roles, permissions, and 401s and 403s of its own."""
 
 import os
 from typing import Annotated
@@ -18,7 +18,9 @@ seen = []
 def current_user(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]):
     seen.append(1)
     try:
-        claims = jwt.decode(given.credentials, os.environ["JWT_SECRET_KEY"], ["HS256"], audience="tasks", issuer="tasks-auth")
+        claims = jwt.decode(
+            given.credentials, os.environ["JWT_SECRET_KEY"], ["HS256"], audience="tasks", issuer="tasks-auth"
+        )
     except (AttributeError, jwt.InvalidTokenError) as error:
         raise HTTPException(401, "Could not validate credentials") from error
     if claims.get("type") != "access":
