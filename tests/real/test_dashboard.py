@@ -14,7 +14,7 @@ from processes import ROOT, eventually
 PROMETHEUS = ROOT / "deploy/prometheus"
 
 # What Grafana puts in for its variables.
-VARIABLES = {"$__rate_interval": "20s", "$route": ".*"}
+VARIABLES = {"$__rate_interval": "5m", "$route": ".*"}
 
 
 @pytest.fixture(scope="module")
