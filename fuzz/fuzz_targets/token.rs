@@ -2,8 +2,8 @@
 
 #![no_main]
 
-#[path = "../judged.rs"]
-#[allow(dead_code)]
+#[path = "../judged/mod.rs"]
+#[allow(dead_code, unused_imports)]
 mod judged;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| judged::token(bytes));

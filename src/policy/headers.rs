@@ -213,7 +213,8 @@ impl HeaderRules {
         if let Some(name) = &self.request_id {
             headers.insert(name.clone(), hop.request_id.clone());
         }
-        if trailers {
+        // A request that upgrades has no body whose trailers could be awaited.
+        if trailers && hop.upgrade.is_none() {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
         if let Some(protocol) = &hop.upgrade {

@@ -5,13 +5,15 @@
 //!
 //! May depend on: the rest of this room.
 
+mod fault;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Method;
+use http::{Method, Version};
 use http_body::Frame;
 use tokio::time::Instant;
 
@@ -24,6 +26,7 @@ use super::scratch::{self, Flow};
 use super::stream::Stream;
 use super::turn::in_turn;
 use super::upstream::{Connection, Outgoing, framing_of, write_head};
+pub use fault::Fault;
 
 /// Interim responses before the final one; more are nonsense.
 const MAX_INTERIM: u8 = 32;
@@ -35,47 +38,6 @@ pub struct Patience {
     pub body_idle: Duration,
     /// From the last byte of the request to the response's head.
     pub response: Duration,
-}
-
-/// Why an exchange failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing was written.
-    Unsent,
-    /// The connection ended too early.
-    Broken,
-    /// The upstream spoke nonsense: what.
-    Nonsense(&'static str),
-    /// The request's body failed, or did not have the length that its head had said.
-    RequestBody,
-    /// The client did not go on with the request's body.
-    Starved,
-    /// The upstream did not take the request's body, or did not answer, in time.
-    TimedOut,
-}
-
-impl Fault {
-    /// Whether the other side is to blame.
-    #[must_use]
-    pub const fn is_the_upstreams(self) -> bool {
-        match self {
-            Self::Unsent | Self::Broken | Self::Nonsense(_) | Self::TimedOut => true,
-            Self::RequestBody | Self::Starved => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Unsent => "nothing could be sent",
-            Self::Broken => "the connection ended too early",
-            Self::Nonsense(what) => what,
-            Self::RequestBody => "the request's body failed",
-            Self::Starved => "the request's body did not go on",
-            Self::TimedOut => "the time ran out",
-        })
-    }
 }
 
 /// One request and its response, with the request's body.
@@ -91,6 +53,8 @@ pub struct Exchange<B> {
     to_head: bool,
     keep_spelling: bool,
     interim: u8,
+    /// How long the upstream may take nothing of the request's body, also once it has begun to answer.
+    body_idle: Duration,
 }
 
 #[derive(Debug)]
@@ -149,11 +113,17 @@ where
             outbox,
             upload,
             held: BytesMut::new(),
-            flow: Flow::Few,
+            // Answers to one HTTP/2 client wait side by side, up to a hundred of them (hardening r37).
+            flow: if request.parts.version == Version::HTTP_2 {
+                Flow::Sparing
+            } else {
+                Flow::Few
+            },
             answer: Answer::Head(ResponseJudge::default()),
             to_head: request.parts.method == Method::HEAD,
             keep_spelling: request.spelling.is_some(),
             interim: 0,
+            body_idle: Duration::ZERO,
         }
     }
 
@@ -170,6 +140,7 @@ where
     /// # Errors
     /// Why there is none.
     pub async fn head(&mut self, patience: Patience) -> Result<ResponseHead, Fault> {
+        self.body_idle = patience.body_idle;
         in_turn().await;
         std::future::poll_fn(|cx| self.poll_head(cx, patience)).await
     }
@@ -212,12 +183,15 @@ where
 
     /// The next of the response's body; `None`: it has ended, cleanly.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        if let Err(fault) = self.poll_send(cx) {
+        if let Err(fault) = self.send_on(cx) {
             return self.fails(fault);
         }
         loop {
-            let Answer::Body { body, keep_alive } = &mut self.answer else {
-                return Poll::Ready(None);
+            let (body, keep_alive) = match &mut self.answer {
+                Answer::Body { body, keep_alive } => (body, keep_alive),
+                // It failed while only the request went on: what came of the response is not all of it.
+                Answer::Failed => return Poll::Ready(Some(Err(Fault::Broken))),
+                Answer::Head(_) | Answer::Ended { .. } => return Poll::Ready(None),
             };
             match body.next(&mut self.held) {
                 Next::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -255,8 +229,26 @@ where
 
     /// Sends on while nobody asks for the response's next: the client may be slow to take it and still be sending.
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        if let Err(_fault) = self.poll_send(cx) {
+        if let Err(_fault) = self.send_on(cx) {
             self.answer = Answer::Failed;
+        }
+    }
+
+    /// Sends on while the response is under way, unless the upstream takes nothing for too long. That the client sends nothing is no
+    /// fault any more: both may talk for hours.
+    fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        let moved = self.poll_send(cx)?;
+        let clock = &mut self.connection.clock;
+        if self.outbox.is_empty() || self.body_idle.is_zero() {
+            clock.due = Due::Never;
+            return Ok(());
+        }
+        if moved || matches!(clock.due, Due::Never) {
+            clock.due = Due::Answer(Instant::now() + self.body_idle);
+        }
+        match clock.poll(cx) {
+            Poll::Ready(()) => Err(Fault::TimedOut),
+            Poll::Pending => Ok(()),
         }
     }
 

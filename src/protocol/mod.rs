@@ -19,6 +19,7 @@ mod fields;
 mod octets;
 mod outbox;
 pub mod refusal;
+pub mod relay;
 mod request_head;
 mod request_line;
 mod response_head;

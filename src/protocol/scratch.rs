@@ -3,7 +3,7 @@
 //! What is read goes through the thread's buffer into an allocation of its very length, for a head of 900 bytes is not worth a
 //! buffer of eight thousand; only a body that fills the buffer is read into memory of its own.
 //!
-//! May depend on: streams.
+//! May depend on: tokio's I/O.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -13,8 +13,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
-
-use super::stream::Stream;
 
 /// Bytes of one read: nearly every head with its body.
 const ROOM: usize = 16 * 1024;
@@ -41,28 +39,38 @@ pub(super) enum Flow {
     Few,
     /// The last read was as large as it could be: so may be the next.
     Bulk,
+    /// However many there are, they are taken in small pieces.
+    Sparing,
 }
 
 /// Appends what comes next to `held`; zero bytes: there is no more.
-pub(super) fn poll_fill(
-    stream: &mut Stream,
+pub(super) fn poll_fill<S: AsyncRead + Unpin>(
+    stream: &mut S,
     cx: &mut Context<'_>,
     held: &mut BytesMut,
     flow: &mut Flow,
 ) -> Poll<io::Result<usize>> {
     let read = match flow {
-        Flow::Few => ready!(poll_few(stream, cx, held))?,
+        Flow::Few | Flow::Sparing => ready!(poll_few(stream, cx, held))?,
         Flow::Bulk => {
             held.reserve(BULK);
             // Stateless: what is read is in `held`.
             ready!(pin!(stream.read_buf(held)).poll(cx))?
         }
     };
-    *flow = if read >= ROOM { Flow::Bulk } else { Flow::Few };
+    *flow = match flow {
+        Flow::Sparing => Flow::Sparing,
+        Flow::Few | Flow::Bulk if read >= ROOM => Flow::Bulk,
+        Flow::Few | Flow::Bulk => Flow::Few,
+    };
     Poll::Ready(Ok(read))
 }
 
-fn poll_few(stream: &mut Stream, cx: &mut Context<'_>, held: &mut BytesMut) -> Poll<io::Result<usize>> {
+fn poll_few<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    held: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
     INPUT.with_borrow_mut(|room| {
         room.resize(ROOM, 0);
         let mut room = ReadBuf::new(room);

@@ -3,7 +3,6 @@
 //! May depend on: tokio's I/O, rustls' streams.
 
 use std::io::{self, IoSlice};
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -19,17 +18,6 @@ pub enum Stream {
     Unix(UnixStream),
     /// Anything else.
     Other(Box<dyn Duplex>),
-}
-
-impl Stream {
-    /// The other side's address, where it is plain TCP.
-    #[must_use]
-    pub fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip()),
-            Self::Unix(_) | Self::Other(_) => None,
-        }
-    }
 }
 
 /// What reads and writes.

@@ -2,6 +2,7 @@
 //!
 //! May depend on: clocks, the outbox, streams.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Waker};
@@ -26,11 +27,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A fresh one.
+    /// A fresh one, to a host at this address.
     #[must_use]
-    pub fn new(stream: Stream) -> Self {
+    pub fn new(stream: Stream, address: Option<IpAddr>) -> Self {
         Self {
-            address: stream.address(),
+            address,
             stream,
             clock: Clock::new(Due::Never),
         }
@@ -82,12 +83,26 @@ pub(super) fn write_head(text: &mut Vec<u8>, request: &Outgoing<'_>, framing: &F
         Framing::Nothing => said == Some(0),
         Framing::Chunked { .. } | Framing::UntilClose => false,
     };
+    let takes_trailers = Cell::new(false);
     outbox::fields(text, &parts.headers, *spelling, |name| match *name {
         header::HOST => host.is_some(),
         header::CONTENT_LENGTH => !keeps_length,
         header::TRANSFER_ENCODING => true,
+        header::TE => {
+            takes_trailers.set(true);
+            false
+        }
         _ => false,
     });
+    if takes_trailers.get() {
+        // RFC 9110 §10.1.4: TE is for this hop, and says so.
+        let name: &[u8] = if spelling.is_some() {
+            b"Connection"
+        } else {
+            b"connection"
+        };
+        outbox::field(text, name, b"TE");
+    }
     match framing {
         Framing::Length(length) if !keeps_length => outbox::content_length(text, *length),
         Framing::Chunked { .. } => outbox::field(text, b"transfer-encoding", b"chunked"),

@@ -106,9 +106,12 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, st
                 let alone = Arc::into_inner(connection).map(Mutex::into_inner);
                 if let Some(((tunnel, record), connection)) = body.into_tunnel().zip(alone) {
                     let (stream, ahead) = connection.into_tunnel();
-                    Box::pin(tunnel.run(stream, ahead, record)).await;
+                    // A task of its own: this one has room for a whole request, which no socket of hours shall keep.
+                    tokio::spawn(async move {
+                        tunnel.run(stream, ahead, record).await;
+                        drop(open);
+                    });
                 }
-                drop(open);
                 return;
             }
             None => return,

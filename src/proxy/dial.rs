@@ -1,6 +1,7 @@
 //! A new connection to an endpoint: TCP, TLS where it is `https://`, and HTTP/1.1 or HTTP/2 on it.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -33,23 +34,23 @@ pub async fn dial(endpoint: &Endpoint, worker: usize, spec: &UpstreamSpec) -> io
             Some(connections) => {
                 let making = connections.making.lock().await;
                 // Another request may have made one meanwhile.
-                if let Some(stream) = connections.take() {
+                if let Some(stream) = connections.take(|address| endpoint.has(address)) {
                     return Ok(Connection::Http2(stream));
                 }
                 Some(making)
             }
         };
         match &endpoint.url {
-            Url::Http { host, port } => speak(tcp(endpoint, host, *port, timeout).await?, http2).await,
+            Url::Http { host, port } => {
+                let (stream, address) = tcp(endpoint, host, *port, timeout).await?;
+                speak(stream, address, http2).await
+            }
             Url::Https { host, port } => {
                 let tls = spec.tls.as_ref().ok_or_else(|| io::Error::other("no TLS for it"))?;
-                speak(
-                    secure(tls, host, tcp(endpoint, host, *port, timeout).await?).await?,
-                    http2,
-                )
-                .await
+                let (stream, address) = tcp(endpoint, host, *port, timeout).await?;
+                speak(secure(tls, host, stream).await?, address, http2).await
             }
-            Url::Unix(path) => speak(tokio::net::UnixStream::connect(path).await?, http2).await,
+            Url::Unix(path) => speak(tokio::net::UnixStream::connect(path).await?, None, http2).await,
         }
     };
     tokio::time::timeout(timeout, dialing)
@@ -57,8 +58,8 @@ pub async fn dial(endpoint: &Endpoint, worker: usize, spec: &UpstreamSpec) -> io
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
-/// Connects to one of the name's addresses; each has its share of the time, for the first may be one that swallows packets.
-async fn tcp(endpoint: &Endpoint, host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
+/// Connects to one of the name's addresses, and tells to which; each has its share of the time, for the first may be one that swallows packets.
+async fn tcp(endpoint: &Endpoint, host: &str, port: u16, timeout: Duration) -> io::Result<(TcpStream, Option<IpAddr>)> {
     let known = endpoint.addresses.as_ref().and_then(|addresses| addresses.in_turn());
     let Some(known) = known else {
         return configured(TcpStream::connect((host.trim_matches(['[', ']']), port)).await?);
@@ -75,10 +76,11 @@ async fn tcp(endpoint: &Endpoint, host: &str, port: u16, timeout: Duration) -> i
     Err(last)
 }
 
-fn configured(stream: TcpStream) -> io::Result<TcpStream> {
+fn configured(stream: TcpStream) -> io::Result<(TcpStream, Option<IpAddr>)> {
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
-    Ok(stream)
+    let address = stream.peer_addr().ok().map(|address| address.ip());
+    Ok((stream, address))
 }
 
 /// TLS as the upstream has it: the endpoint must show a certificate for its host, or for `tls.server_name`.
@@ -90,12 +92,14 @@ async fn secure(tls: &ClientTls, host: &str, stream: TcpStream) -> io::Result<Tl
     TlsConnector::from(tls.config.clone()).connect(name, stream).await
 }
 
-async fn speak<S>(stream: S, http2: Option<&Http2Connections>) -> io::Result<Connection>
+async fn speak<S>(stream: S, address: Option<IpAddr>, http2: Option<&Http2Connections>) -> io::Result<Connection>
 where
     S: AsyncRead + AsyncWrite + Into<Stream> + Unpin + Send + 'static,
 {
     match http2 {
-        Some(connections) => dial_http2::handshake(stream, connections).await.map(Connection::Http2),
-        None => Ok(Connection::Http1(Http1::new(stream.into()))),
+        Some(connections) => dial_http2::handshake(stream, address, connections)
+            .await
+            .map(Connection::Http2),
+        None => Ok(Connection::Http1(Http1::new(stream.into(), address))),
     }
 }

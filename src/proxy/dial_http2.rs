@@ -1,6 +1,7 @@
 //! A new HTTP/2 connection to an endpoint, within explicit bounds.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,11 +20,11 @@ const MAX_SEND_BUFFER: usize = 32 << 10;
 /// Bytes of the head of an answer.
 const MAX_HEADER_LIST: u32 = 128 << 10;
 
-/// Speaks HTTP/2 on a fresh stream (RFC 9113 §3.4): by prior knowledge, or because TLS agreed on it.
+/// Speaks HTTP/2 on a fresh stream to a host at this address (RFC 9113 §3.4): by prior knowledge, or because TLS agreed on it.
 ///
 /// # Errors
 /// The other side does not speak it.
-pub async fn handshake<S>(stream: S, connections: &Http2Connections) -> io::Result<Http2Stream>
+pub async fn handshake<S>(stream: S, address: Option<IpAddr>, connections: &Http2Connections) -> io::Result<Http2Stream>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -47,5 +48,5 @@ where
         })
         .await;
     });
-    Ok(connections.add(sender, bound))
+    Ok(connections.add(sender, address, bound))
 }

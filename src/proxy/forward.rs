@@ -24,7 +24,7 @@ use super::record::Record;
 use super::reply::Reply;
 use super::respond::{Answer, AnswerBody};
 use super::response_body::{FromUpstream, Lease};
-use super::send::Sending;
+use super::send::{Sending, is_idempotent};
 use super::tunnel::Tunnel;
 use super::upgrade::Upgrade;
 
@@ -132,7 +132,7 @@ fn for_upstream(
         trace: record.trace.span().and_then(Span::onward),
     };
     let (mut parts, body) = request.into_parts();
-    let (body, progress) = RequestBody::of(body, route.max_body);
+    let (body, progress) = RequestBody::of(body, route.max_body, is_idempotent(&parts.method));
     snapshot
         .policy
         .headers

@@ -1,6 +1,7 @@
 //! One client's HTTP/2 connection: hyper's server within explicit bounds, and the end when it is idle, abused, or the gateway
 //! drains. `translate` makes its requests and answers what the rest of the gateway knows.
 
+mod pace;
 mod streams;
 mod translate;
 
@@ -13,7 +14,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::runtime::gateway::Phase;
@@ -22,8 +23,8 @@ use crate::runtime::request_body::ClientBody;
 use super::connection::{Client, Tls};
 use super::forward::Outgoing;
 use super::handler;
-use super::response_body::ResponseBody;
 use super::worker::{Admitted, Worker};
+use pace::{Paced, StreamTasks};
 pub use streams::OpenStream;
 use streams::Streams;
 use translate::Translated;
@@ -69,16 +70,18 @@ where
         })
     };
     let list_bytes = limits.max_head_bytes.saturating_add(HEADER_LIST_ROOM);
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(list_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(MAX_SEND_BUFFER)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_local_error_reset_streams(MAX_ERROR_RESETS)
-        .enable_connect_protocol()
-        .serve_connection(TokioIo::new(stream), service);
+    let connection = http2::Builder::new(StreamTasks {
+        patience: limits.idle_timeout,
+    })
+    .max_concurrent_streams(MAX_STREAMS)
+    .max_header_list_size(u32::try_from(list_bytes).unwrap_or(u32::MAX))
+    .initial_stream_window_size(STREAM_WINDOW)
+    .initial_connection_window_size(CONNECTION_WINDOW)
+    .max_send_buf_size(MAX_SEND_BUFFER)
+    .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+    .max_local_error_reset_streams(MAX_ERROR_RESETS)
+    .enable_connect_protocol()
+    .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     tokio::select! {
         biased;
@@ -100,7 +103,7 @@ where
     drop(open);
 }
 
-async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Request<Incoming>) -> Response<Paced> {
     let (open, begun) = streams.begin();
     let Translated { refusal, upgrade } = translate::request(&mut request, &client.admitted.listener.head_limits());
     let is_head = *request.method() == Method::HEAD;
@@ -112,5 +115,5 @@ async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Reques
     let mut response = handler::answer(client, outgoing, refusal, Some(open)).await;
     begun.answered();
     translate::response(&mut response, is_head);
-    response
+    response.map(Paced::new)
 }

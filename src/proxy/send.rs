@@ -41,14 +41,14 @@ pub struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Tries until an endpoint answers: any method while nothing was sent, and idempotent ones without a body while no byte of a
-    /// response came. An endpoint that cannot be connected to costs no retry while there are others.
+    /// Tries until an endpoint answers: any method while nothing was sent, and idempotent ones while no byte of a response came, if
+    /// they have no body or one that was kept. An endpoint that cannot be connected to costs no retry while there are others.
     ///
     /// # Errors
     /// How the last attempt failed.
     pub async fn send(self, mut body: RequestBody) -> Result<(ResponseHead, Reply), ForwardError> {
         let upstream = self.place.upstream().clone();
-        let repeatable = is_idempotent(&self.parts.method) && self.progress.is_none();
+        let repeatable = is_idempotent(&self.parts.method) && self.progress.is_none_or(Progress::keeps);
         let mut tries = Tries::new(&upstream, repeatable, self.response_timeout);
         let mut may_reuse = true;
         loop {
@@ -86,6 +86,9 @@ impl Sending<'_> {
             };
             let Unanswered { fault, body: unsent } = match attempt.make(connection, body).await {
                 Ok(answered) => {
+                    if let Some(progress) = self.progress {
+                        progress.forget();
+                    }
                     endpoint.succeeded();
                     return Ok(answered);
                 }
@@ -94,13 +97,14 @@ impl Sending<'_> {
             if fault.is_the_upstreams() && !reused {
                 endpoint.failed(self.clock.monotonic_ns());
             }
-            body = match (fault, unsent) {
-                // Without a body the same request can be sent once more, if it does no harm.
-                (Fault::Unsent, _) if self.progress.is_none() => RequestBody::Empty,
-                (Fault::Unsent, Some(body)) => body,
-                (Fault::Broken | Fault::Nonsense(_) | Fault::TimedOut, _) if repeatable => RequestBody::Empty,
-                (fault, _) => return Err(failure(fault)),
+            let again = match (fault, unsent) {
+                (Fault::Unsent, Some(body)) => Some(body),
+                (Fault::Unsent, None) => self.again(),
+                // The same request can be sent once more, if it does no harm.
+                (Fault::Broken | Fault::Nonsense(_) | Fault::TimedOut, _) => repeatable.then(|| self.again()).flatten(),
+                (Fault::RequestBody | Fault::Starved, _) => None,
             };
+            body = again.ok_or(failure(fault))?;
             // A kept connection that the other side closed in this very moment is nobody's failure, and costs no retry; its
             // like are not tried again.
             if !reused || fault == Fault::TimedOut {
@@ -108,6 +112,13 @@ impl Sending<'_> {
             }
             may_reuse = false;
         }
+    }
+}
+
+impl Sending<'_> {
+    /// The body from its beginning; `None`: what was sent of it is gone.
+    fn again(&self) -> Option<RequestBody> {
+        self.progress.map_or(Some(RequestBody::Empty), Progress::again)
     }
 }
 
@@ -243,7 +254,7 @@ const fn failure(fault: Fault) -> ForwardError {
 }
 
 /// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Method) -> bool {
+pub fn is_idempotent(method: &Method) -> bool {
     [
         Method::GET,
         Method::HEAD,

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, copy_bidirectional, sink};
-use tokio::sync::Notify;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink};
 use tokio::time::timeout;
 
 use crate::protocol::exchange::Exchange;
+use crate::protocol::relay::{Patience, Relay};
 use crate::protocol::stream::Stream;
 use crate::runtime::gateway::{Gateway, Phase};
 use crate::runtime::request_body::RequestBody;
@@ -23,7 +23,7 @@ use super::expiry::{self, CLOSE_1008, Expiry, Frames};
 use super::record::Record;
 use super::response_body::Lease;
 
-/// After one side has ended, the other may go on for this long.
+/// How long a frame that has begun, and a client that is told why, may take.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The upstream's side of a connection that is about to become one with the client's.
@@ -55,53 +55,53 @@ impl Tunnel {
         let open = record.client.worker.gateway.connected();
         tokio::spawn(async move {
             if let Ok(client) = client.await {
-                self.run(TokioIo::new(client), Bytes::new(), record).await;
+                let client = Stream::Other(Box::new(TokioIo::new(client)));
+                self.run(client, Bytes::new(), record).await;
             }
             drop(open);
         });
     }
 
     /// Copies to and from the client, which has sent `ahead` already, until both sides have ended; then the record is written.
-    pub async fn run<S>(self, client: S, ahead: Bytes, mut record: Box<Record>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let worker = record.client.worker.clone();
-        let ended = Arc::new(Notify::new());
-        let mut client = Side::new(client, ahead, &ended);
-        let mut upstream = Side::new(self.stream, self.ahead, &ended);
-        let (from_client, from_upstream) = (client.read.clone(), upstream.read.clone());
-        client.curtain = self.ends.is_some().then(Arc::default);
-        if converse(&mut client, &mut upstream, self.ends, &ended, &worker.gateway).await {
+    pub async fn run(mut self, client: Stream, ahead: Bytes, mut record: Box<Record>) {
+        let gateway = record.client.worker.gateway.clone();
+        let patience = Patience {
+            client: record.client.admitted.listener.config.idle_timeout,
+            upstream: self.lease.place.upstream().spec.config.body_idle_timeout,
+        };
+        let mut relay = Relay::new(ahead, std::mem::take(&mut self.ahead));
+        let mut client = Front {
+            stream: client,
+            curtain: self.ends.is_some().then(Arc::default),
+        };
+        let curtain = client.curtain.clone();
+        let mut upstream = self.stream;
+        let expired = {
+            let copying = std::future::poll_fn(|cx| relay.poll(cx, &mut client, &mut upstream, patience));
+            converse(copying, curtain, self.ends, &gateway).await
+        };
+        if expired {
             record.expired();
             drop(upstream);
             say_goodbye(client).await;
         }
-        record.tunnel_in = from_client.load(Ordering::Relaxed);
-        record.bytes_out = from_upstream.load(Ordering::Relaxed);
+        record.tunnel_in = relay.from_client();
+        record.bytes_out = relay.from_upstream();
         drop(self.lease);
         drop(record);
     }
 }
 
-/// Copies both ways until either side ends, the process does, or its time is over: `true`.
-async fn converse<C, U>(
-    client: &mut Side<C>,
-    upstream: &mut Side<U>,
+/// Copies both ways until that ends, the process does, or its time is over: `true`.
+async fn converse(
+    copying: impl Future<Output = ()>,
+    curtain: Option<Arc<Curtain>>,
     mut ends: Option<Expiry>,
-    ended: &Notify,
     gateway: &Gateway,
-) -> bool
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
-{
-    let curtain = client.curtain.clone();
-    let mut copying = std::pin::pin!(copy_bidirectional(client, upstream));
+) -> bool {
+    let mut copying = std::pin::pin!(copying);
     tokio::select! {
-        // How a tunnel ends is its own protocol's affair.
-        _ = &mut copying => return false,
-        () = long_after(ended) => return false,
+        () = &mut copying => return false,
         () = gateway.reached(Phase::Ended) => return false,
         () = expiry::passed(&mut ends) => {}
     }
@@ -115,7 +115,7 @@ where
 }
 
 /// Tells a WebSocket's client why, and waits until it has heard it: a connection that is closed over unread bytes is reset.
-async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut client: Side<S>) {
+async fn say_goodbye(mut client: Front) {
     let between = client
         .curtain
         .take()
@@ -154,64 +154,27 @@ impl Curtain {
     }
 }
 
-/// A side that has gone for good looks like one that will only say no more: the other gets some time, not for ever.
-async fn long_after(ended: &Notify) {
-    ended.notified().await;
-    tokio::time::sleep(LAST_WORDS).await;
-}
-
-/// A side of the tunnel, and the bytes it brought.
-struct Side<S> {
-    io: S,
-    /// What was read of it before.
-    ahead: Bytes,
-    read: Arc<AtomicU64>,
-    /// Told when it has no more to say.
-    ended: Arc<Notify>,
-    /// Of the client's side, where its time may end.
+/// The client's side, whose time may end.
+struct Front {
+    stream: Stream,
     curtain: Option<Arc<Curtain>>,
 }
 
-impl<S> Side<S> {
-    fn new(io: S, ahead: Bytes, ended: &Arc<Notify>) -> Self {
-        Self {
-            io,
-            ahead,
-            read: Arc::default(),
-            ended: ended.clone(),
-            curtain: None,
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Side<S> {
+impl AsyncRead for Front {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = if self.ahead.is_empty() {
-            Pin::new(&mut self.io).poll_read(cx, buf)
-        } else {
-            let count = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead.split_to(count));
-            Poll::Ready(Ok(()))
-        };
-        let came = u64::try_from(buf.filled().len() - before).unwrap_or(u64::MAX);
-        self.read.fetch_add(came, Ordering::Relaxed);
-        if came == 0 && polled.is_ready() {
-            self.ended.notify_one();
-        }
-        polled
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
+impl AsyncWrite for Front {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         let Some(curtain) = self.curtain.clone() else {
-            return Pin::new(&mut self.io).poll_write(cx, buf);
+            return Pin::new(&mut self.stream).poll_write(cx, buf);
         };
         let Some(buf) = curtain.lets_through(buf) else {
             return Poll::Ready(Err(std::io::ErrorKind::ConnectionAborted.into()));
         };
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         if let Poll::Ready(Ok(sent)) = &polled {
             curtain.frames.lock().sent(buf.get(..*sent).unwrap_or_default());
         }
@@ -219,10 +182,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

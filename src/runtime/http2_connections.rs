@@ -1,5 +1,6 @@
 //! HTTP/2 connections of one worker to one endpoint: its requests share them, as few as the endpoint's bound of streams allows.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub struct Http2Connections {
 #[derive(Debug)]
 struct Shared {
     sender: SendRequest<RequestBody>,
+    /// Of the other side; `None`: it has none.
+    address: Option<IpAddr>,
     streams: AtomicUsize,
     /// Streams that the endpoint takes at once.
     bound: Arc<AtomicUsize>,
@@ -41,11 +44,13 @@ pub struct Http2Stream {
 }
 
 impl Http2Connections {
-    /// A place on the connection with the fewest streams; `None`: one more connection is to be made.
+    /// A place on the connection with the fewest streams, none of those to where the name does not point any more; `None`: one more
+    /// connection is to be made.
     #[must_use]
-    pub fn take(&self) -> Option<Http2Stream> {
+    pub fn take(&self, still_has: impl Fn(IpAddr) -> bool) -> Option<Http2Stream> {
         let mut open = self.open.lock();
-        open.retain(|shared| !shared.is_over());
+        // A connection that is left here ends with its last stream.
+        open.retain(|shared| !shared.is_over() && shared.address.is_none_or(&still_has));
         let shared = open
             .iter()
             .min_by_key(|shared| shared.streams.load(Ordering::Relaxed))?;
@@ -53,11 +58,17 @@ impl Http2Connections {
         (free || open.len() >= MAX_CONNECTIONS).then(|| Http2Stream::on(shared))
     }
 
-    /// Adds a connection, which takes `bound` streams at once, and takes the first place on it.
+    /// Adds a connection to a host at this address, which takes `bound` streams at once, and takes the first place on it.
     #[must_use]
-    pub fn add(&self, sender: SendRequest<RequestBody>, bound: Arc<AtomicUsize>) -> Http2Stream {
+    pub fn add(
+        &self,
+        sender: SendRequest<RequestBody>,
+        address: Option<IpAddr>,
+        bound: Arc<AtomicUsize>,
+    ) -> Http2Stream {
         let shared = Arc::new(Shared {
             sender,
+            address,
             streams: AtomicUsize::new(0),
             bound,
             since: Mutex::new(Instant::now()),
@@ -68,11 +79,12 @@ impl Http2Connections {
         stream
     }
 
-    /// Closes those that were idle for that long.
-    pub fn sweep(&self, idle: Duration) {
+    /// Closes those that were idle for that long, or go to where the name does not point any more.
+    pub fn sweep(&self, idle: Duration, still_has: impl Fn(IpAddr) -> bool) {
         let in_use =
             |shared: &Shared| shared.streams.load(Ordering::Relaxed) > 0 || shared.since.lock().elapsed() < idle;
-        self.open.lock().retain(|shared| !shared.is_over() && in_use(shared));
+        let stays = |shared: &Shared| shared.address.is_none_or(&still_has) && in_use(shared);
+        self.open.lock().retain(|shared| !shared.is_over() && stays(shared));
     }
 }
 

@@ -67,7 +67,13 @@ pub enum RequestBody {
     Empty,
     /// The client's.
     Flowing(Flowing),
+    /// The client's once more: it was kept whole.
+    Again(std::vec::IntoIter<Bytes>),
 }
+
+/// A request that may be sent twice is, if its body is no longer than this, and its length was said: so much is kept of it until an
+/// answer begins.
+pub const MAX_KEPT: u64 = 64 << 10;
 
 /// A body that comes from the client.
 #[derive(Debug)]
@@ -91,6 +97,16 @@ pub struct Progress {
     finished: AtomicBool,
     fault: parking_lot::Mutex<Option<BodyFault>>,
     ended: Notify,
+    /// Of a body that may be sent again.
+    kept: Option<parking_lot::Mutex<Kept>>,
+}
+
+/// What was sent of a body; the bytes are shared with whoever sends them.
+#[derive(Debug)]
+struct Kept {
+    pieces: Vec<Bytes>,
+    /// Bytes still to come. INVARIANT: zero only once the pieces are the whole body.
+    left: u64,
 }
 
 /// Why a body ended early. The client's doing, each of them.
@@ -117,18 +133,29 @@ impl RequestBody {
     /// Lets only these trailers pass: HTTP/2 would send any (hardening r01).
     pub fn limit_trailers(&mut self, declared: Vec<HeaderName>) {
         match self {
-            Self::Empty => {}
+            Self::Empty | Self::Again(_) => {}
             Self::Flowing(flowing) => flowing.trailers = Some(declared),
         }
     }
 
-    /// Wraps the client's body; `max` bytes, zero: any number.
+    /// Wraps the client's body; `max` bytes, zero: any number. One of a request that `may_be_repeated` is kept if it is small.
     #[must_use]
-    pub fn of(client: ClientBody, max: u64) -> (Self, Option<Arc<Progress>>) {
+    pub fn of(client: ClientBody, max: u64, may_be_repeated: bool) -> (Self, Option<Arc<Progress>>) {
         if let ClientBody::Empty = client {
             return (Self::Empty, None);
         }
-        let progress = Arc::new(Progress::default());
+        let length = client
+            .length()
+            .exact()
+            .filter(|length| may_be_repeated && *length <= MAX_KEPT);
+        let kept = length.map(|left| Kept {
+            pieces: Vec::new(),
+            left,
+        });
+        let progress = Arc::new(Progress {
+            kept: kept.map(parking_lot::Mutex::new),
+            ..Progress::default()
+        });
         let flowing = Flowing {
             client,
             progress: progress.clone(),
@@ -164,6 +191,42 @@ impl Progress {
         self.finished.load(Ordering::Acquire)
     }
 
+    /// Whether the body will be kept, to be sent again.
+    #[must_use]
+    pub const fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// The whole body once more; `None`: it was not kept, or is not whole.
+    #[must_use]
+    pub fn again(&self) -> Option<RequestBody> {
+        let kept = self.kept.as_ref()?.lock();
+        (kept.left == 0).then(|| RequestBody::Again(kept.pieces.clone().into_iter()))
+    }
+
+    /// It will not be sent again.
+    pub fn forget(&self) {
+        if let Some(kept) = &self.kept {
+            *kept.lock() = Kept {
+                pieces: Vec::new(),
+                left: u64::MAX,
+            };
+        }
+    }
+
+    fn keep(&self, frame: &Frame<Bytes>) {
+        let Some(kept) = &self.kept else { return };
+        let mut kept = kept.lock();
+        match frame.data_ref() {
+            Some(data) => {
+                kept.left = kept.left.checked_sub(data.len() as u64).unwrap_or(u64::MAX);
+                kept.pieces.push(data.clone());
+            }
+            // What comes behind the body is not kept.
+            None => kept.left = u64::MAX,
+        }
+    }
+
     /// Why it ended early, if it did.
     #[must_use]
     pub fn fault(&self) -> Option<BodyFault> {
@@ -197,6 +260,7 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Flowing(flowing) => flowing.poll(cx),
+            Self::Again(pieces) => Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
         }
     }
 
@@ -204,6 +268,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Flowing(flowing) => flowing.client.is_end(),
+            Self::Again(pieces) => pieces.as_slice().is_empty(),
         }
     }
 
@@ -211,6 +276,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Flowing(flowing) => flowing.client.length(),
+            Self::Again(pieces) => SizeHint::with_exact(pieces.as_slice().iter().map(|piece| piece.len() as u64).sum()),
         }
     }
 }
@@ -244,6 +310,7 @@ impl Flowing {
         };
         self.progress.frames.fetch_add(1, Ordering::Relaxed);
         let frame = self.without_undeclared(frame);
+        self.progress.keep(&frame);
         let length = frame.data_ref().map_or(0, Bytes::len);
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         let bytes = self

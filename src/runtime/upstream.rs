@@ -6,6 +6,7 @@ mod budget;
 mod resolve;
 mod standing;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -104,7 +105,7 @@ impl Upstream {
             max_in_flight: spec.config.max_in_flight,
             in_flight: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
-            budget: RetryBudget::full(),
+            budget: RetryBudget::at_first(),
             spec,
         }
     }
@@ -174,7 +175,7 @@ impl Upstream {
     pub fn sweep(&self, worker: usize) {
         for endpoint in &self.endpoints {
             if let Some(connections) = endpoint.http2(worker) {
-                connections.sweep(MAX_IDLE_TIME);
+                connections.sweep(MAX_IDLE_TIME, |address| endpoint.has(address));
             }
             if let Some(idle) = endpoint.idle.get(worker) {
                 idle.lock().retain_mut(|idle| {
@@ -216,7 +217,7 @@ impl Endpoint {
     #[must_use]
     pub fn take_idle(&self, worker: usize) -> Option<Connection> {
         if let Some(connections) = self.http2(worker) {
-            return connections.take().map(Connection::Http2);
+            return connections.take(|address| self.has(address)).map(Connection::Http2);
         }
         let mut idle = self.idle.get(worker)?.lock();
         loop {
@@ -227,12 +228,14 @@ impl Endpoint {
         }
     }
 
-    /// Whether a connection goes to where the endpoint's name still points.
+    /// Whether the endpoint's name still points to this address.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.as_ref().is_none_or(|addresses| addresses.has(address))
+    }
+
     fn still_has(&self, connection: &Http1) -> bool {
-        match (&self.addresses, connection.address()) {
-            (Some(addresses), Some(address)) => addresses.has(address),
-            (None, _) | (_, None) => true,
-        }
+        connection.address().is_none_or(|address| self.has(address))
     }
 
     /// An exchange with it failed at `now_ns`, and not for the client's sake.

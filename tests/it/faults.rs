@@ -294,6 +294,44 @@ async fn a_post_is_tried_again_only_when_nothing_of_it_was_sent() {
 }
 
 #[tokio::test]
+async fn an_idempotent_request_is_sent_again_whole_if_its_body_is_small() {
+    let upstream = Upstream::conversing(|mut conversation| async move {
+        // Takes it, says nothing, and hangs up.
+        conversation.request().await;
+    })
+    .await;
+    let gateway = open_to(&upstream).start().await;
+    let (small, large) = ("x".repeat(64 << 10), "x".repeat((64 << 10) + 1));
+    for (method, body, sent) in [
+        ("PUT", &small, 2),
+        ("DELETE", &small, 2),
+        ("PUT", &large, 1),
+        ("POST", &small, 1),
+    ] {
+        let before = upstream.count();
+        refused(
+            &gateway.send(&Request::new(method, "/").body(body)).await,
+            502,
+            "bad_gateway",
+        );
+        let requests = upstream.requests();
+        assert_eq!(requests.len() - before, sent, "{method} of {}", body.len());
+        for received in &requests[before..] {
+            assert_eq!(received.body, body.as_bytes());
+            assert_eq!(received.header("content-length"), Some(body.len().to_string()));
+        }
+    }
+    let mut chunked = gateway.client().await;
+    let before = upstream.count();
+    chunked
+        .write("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+        .await;
+    refused(&chunked.response().await, 502, "bad_gateway");
+    assert_eq!(upstream.count() - before, 1, "nobody knew how long it would be");
+    all_is_given_back(&gateway).await;
+}
+
+#[tokio::test]
 async fn more_requests_than_max_in_flight_are_503() {
     let gate = Gate::shut();
     let theirs = gate.clone();

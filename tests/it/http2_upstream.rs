@@ -1,10 +1,14 @@
 //! HTTP/2 to an upstream: what either kind of client says reaches it, and what it answers comes back, trailers and all.
 
+use std::net::Ipv4Addr;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::harness::http2::{Http2, Http2Upstream, Stream, answered, read, request};
-use crate::harness::{Client, Gate, Gateway, Request, Setup, eventually, refused, soon};
+use crate::harness::{Client, Gate, Gateway, Names, Request, Setup, eventually, refused, soon};
 
 const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
 
@@ -223,4 +227,58 @@ async fn a_client_that_is_gone_takes_its_stream_back() {
     assert_eq!(soon("the request", tell.recv()).await, Some("came"));
     drop((answer, stream));
     assert_eq!(soon("its end", tell.recv()).await, Some("taken back"));
+}
+
+#[tokio::test]
+async fn a_connection_to_where_a_name_was_is_left_and_closed() {
+    // Two hosts with the same port; each says which it is, and when a connection of its ends.
+    let (here, there) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2));
+    let (told, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let (old, port) = host(here, 0, "old", told.clone()).await;
+    let (new, _) = host(there, port, "new", told).await;
+    let names = Names::start(here).await;
+    let server = format!("[server]\nworkers = 1\nnameservers = [\"{}\"]\n{OPEN}", names.address);
+    let gateway = Gateway::with(&server)
+        .and(&format!(
+            "[upstreams.up]\nurls = [\"http://app.test:{port}\"]\nhttp2 = true\n"
+        ))
+        .start()
+        .await;
+    let answered_by = async |name: &str| {
+        eventually(&format!("an answer of the {name}"), async || {
+            (gateway.get("/").await.body == name.as_bytes()).then_some(())
+        })
+        .await;
+    };
+    answered_by("old").await;
+    names.move_to(there);
+    // Its TTL is a second.
+    answered_by("new").await;
+    assert_eq!(soon("the end of a connection", ends.recv()).await, Some("old"));
+    old.abort();
+    new.abort();
+}
+
+async fn host(
+    address: Ipv4Addr,
+    port: u16,
+    name: &'static str,
+    ends: tokio::sync::mpsc::UnboundedSender<&'static str>,
+) -> (JoinHandle<()>, u16) {
+    let listener = TcpListener::bind((address, port)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let ends = ends.clone();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let mut body = respond.send_response(Response::new(()), false).unwrap();
+                    body.send_data(Bytes::from_static(name.as_bytes()), true).unwrap();
+                }
+                let _ = ends.send(name);
+            });
+        }
+    });
+    (serving, port)
 }

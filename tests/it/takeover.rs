@@ -1,13 +1,15 @@
 //! One process follows another on the same sockets, and no client is refused or reset.
 
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use gateway::demo::client;
+use parking_lot::Mutex;
 
-use crate::harness::{Client, Gate, Gateway, Request, Upstream, eventually, soon};
+use crate::harness::{Client, Gate, Gateway, PATIENCE, Request, Upstream, eventually, soon};
 
 const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
 
@@ -60,6 +62,94 @@ async fn no_new_connection_is_refused_or_reset_while_gateways_follow_each_other(
     }
     let ready = gateway.ask_admin("/readyz").await;
     assert_eq!(ready.head.status(), 200, "the admin port went over too");
+}
+
+/// New connections of the long test, each second, and how often they come.
+const NEW_A_SECOND: usize = 2000;
+const TICK: Duration = Duration::from_millis(10);
+
+/// How a new connection fared.
+#[derive(Default)]
+struct Fared {
+    served: AtomicUsize,
+    failed: Mutex<Vec<String>>,
+    slowest_us: AtomicU64,
+}
+
+/// Comes to one of the machine's own addresses, so that ports do not run out.
+async fn comes(place: usize, port: u16, fared: Arc<Fared>) {
+    let host = u8::try_from(place % 200).unwrap() + 1;
+    let address = SocketAddr::from(([127, 0, 0, host], port));
+    let began = Instant::now();
+    let asked = async {
+        let mut connection = client::connect(address).await?;
+        connection
+            .send(&Request::get("/").header("Connection", "close").bytes(address))
+            .await?;
+        client::receive(&mut connection).await
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(response)) if response.head.status() == 200 => {
+            fared.served.fetch_add(1, Ordering::Relaxed);
+        }
+        other => fared.failed.lock().push(format!("{:?} {other:?}", began.elapsed())),
+    }
+    let took = u64::try_from(began.elapsed().as_micros()).unwrap();
+    fared.slowest_us.fetch_max(took, Ordering::Relaxed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: .ci/long"]
+async fn a_hundred_gateways_follow_each_other_under_two_thousand_new_connections_a_second() {
+    let upstream = Upstream::forgetting("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let listener = "[[listeners]]\nname = \"public\"\naddress = \"0.0.0.0:0\"\n[log]\naccess = false\n";
+    let mut gateway = Gateway::with(&format!("[server]\nworkers = 2\n{listener}{OPEN}"))
+        .upstream("up", &upstream)
+        .start()
+        .await;
+    let (port, fared) = (gateway.address.port(), Arc::new(Fared::default()));
+    let began = Instant::now();
+    let coming = tokio::spawn({
+        let fared = fared.clone();
+        async move {
+            let mut ticks = tokio::time::interval(TICK);
+            let mut place = 0;
+            loop {
+                ticks.tick().await;
+                let due = usize::try_from(began.elapsed().as_millis()).unwrap() * NEW_A_SECOND / 1000;
+                for place in place..due {
+                    tokio::spawn(comes(place, port, fared.clone()));
+                }
+                place = due.max(place);
+            }
+        }
+    });
+    for _ in 0..100 {
+        let before = fared.served.load(Ordering::Relaxed);
+        let successor = gateway.successor().await;
+        assert_eq!(gateway.ended().await.code(), Some(0), "{}", gateway.stdout());
+        gateway = successor;
+        eventually("the successor serves", async || {
+            (fared.served.load(Ordering::Relaxed) > before).then_some(())
+        })
+        .await;
+    }
+    let took = began.elapsed();
+    coming.abort();
+    let served = fared.served.load(Ordering::Relaxed);
+    println!(
+        "100 takeovers in {took:.1?}: {served} connections served, {:.0} a second, {} failed, the slowest in {} ms",
+        served as f64 / took.as_secs_f64(),
+        fared.failed.lock().len(),
+        fared.slowest_us.load(Ordering::Relaxed) / 1000,
+    );
+    let failed = fared.failed.lock();
+    assert!(
+        failed.is_empty(),
+        "{} failed: {:?}",
+        failed.len(),
+        failed.iter().take(5).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]

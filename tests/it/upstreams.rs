@@ -5,15 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use gateway::demo::client;
-use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
-use hickory_resolver::proto::rr::rdata::A;
-use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UdpSocket, UnixListener};
+use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
-use crate::harness::{Gateway, Request, Setup, Upstream, eventually, refused, soon};
+use crate::harness::{Gateway, Names, Request, Setup, Upstream, eventually, refused, soon};
 
 const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
 
@@ -282,52 +279,6 @@ async fn an_endpoint_can_be_a_unix_socket() {
     serving.abort();
 }
 
-/// A DNS server that knows one name, and how often it was asked.
-struct Names {
-    address: SocketAddr,
-    points_to: Arc<Mutex<Ipv4Addr>>,
-    serving: JoinHandle<()>,
-}
-
-impl Names {
-    async fn start(first: Ipv4Addr) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let points_to = Arc::new(Mutex::new(first));
-        let current = points_to.clone();
-        let serving = tokio::spawn(async move {
-            let mut buffer = [0; 512];
-            while let Ok((count, from)) = socket.recv_from(&mut buffer).await {
-                let question = Message::from_vec(&buffer[..count]).unwrap();
-                let query = question.queries[0].clone();
-                let mut answer = Message::response(question.metadata.id, OpCode::Query);
-                answer.metadata.response_code = ResponseCode::NoError;
-                answer.metadata.recursion_available = true;
-                answer.add_query(query.clone());
-                if query.query_type() == RecordType::A {
-                    answer.add_answer(Record::from_rdata(
-                        query.name().clone(),
-                        1,
-                        RData::A(A(*current.lock())),
-                    ));
-                }
-                let _ = socket.send_to(&answer.to_vec().unwrap(), from).await;
-            }
-        });
-        Self {
-            address,
-            points_to,
-            serving,
-        }
-    }
-}
-
-impl Drop for Names {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
-
 #[tokio::test]
 async fn a_name_that_moves_is_followed_and_kept_connections_to_where_it_was_are_left() {
     // Two hosts with the same port.
@@ -361,7 +312,7 @@ async fn a_name_that_moves_is_followed_and_kept_connections_to_where_it_was_are_
     let connections = old.connections();
     assert_eq!(gateway.get("/").await.body, b"old");
     assert_eq!(old.connections(), connections, "its connection is kept");
-    *names.points_to.lock() = second;
+    names.move_to(second);
     // Its TTL is a second.
     eventually("the name has moved", async || {
         (gateway.get("/").await.body == b"new").then_some(())

@@ -32,11 +32,12 @@ class Complete:
             self.second = self._stack.enter_context(service("stand_in.py", env=behind))
             undo.pop_all()
 
-    def start(self, config):
+    def start(self, config, **variables):
         """By `deploy/recipes/complete/CONFIG.toml`, behind a load balancer at this very address if it has one."""
         folder = self._folder / config
         folder.mkdir()
-        return self._stack.enter_context(Gateway(f"complete/{config}", folder, 0, self._variables()[config]))
+        told = self._variables()[config] | variables
+        return self._stack.enter_context(Gateway(f"complete/{config}", folder, 0, told))
 
     def _variables(self):
         issuer = {"ISSUER": self.issuer.name, "JWKS_URL": self.issuer.jwks_url}

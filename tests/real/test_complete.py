@@ -125,6 +125,17 @@ def test_a_wrong_key_and_a_foreign_one_are_refused(ml_platform):
     assert (foreign.status_code, foreign.json()["error"]) == (401, "invalid_api_key")
 
 
+def test_who_guesses_keys_behind_the_load_balancer_is_stopped_alone(ml_platform):
+    def guess(number, address):
+        headers = {"X-API-Key": f"hok_live_guess-{number}"} | from_client(address)
+        return ml_platform.client.get("/api/v1/models/7", headers=headers).status_code
+
+    # 30 a minute, and on a slow machine one more every two seconds.
+    guesses = [guess(number, "198.51.100.9") for number in range(60)]
+    assert guesses[:30] == [401] * 30 and 429 in guesses[30:]
+    assert guess(0, "198.51.100.10") == 401
+
+
 def test_tokens_without_issuer_open_what_their_roles_may(swarm):
     user, operator = (shared_secret_token(role, JWT_SECRET, roles=[role]) for role in ["user", "operator"])
     answer = swarm.client.post("/v1/chat/completions", json={"messages": []}, headers=bearer(user))

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from gateway import free_port, recipe_command
-from processes import ROOT, python
+from processes import ROOT, eventually, python
 
 TOOLS = python("tools").parent
 CHART = "deploy/helm/gateway"
@@ -67,7 +67,8 @@ def test_two_gateways_with_composes_own_environment_serve_and_share(composed, st
     env = own | elsewhere
     run(*recipe_command("../compose", "mode", "chat", "jwt", "--shared"), env=env)
     for gateway in [one, other]:
-        assert gateway.client.get("/api/v1/chat/rooms", headers=secret).status_code == 401
+        ask = gateway.client.get
+        eventually("the mode is in force", lambda: ask("/api/v1/chat/rooms", headers=secret).status_code == 401)
 
 
 def test_the_images_own_health_check_asks_the_gateway(gateway_of, serve):

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from complete import CUSTOMERS_KEY, Complete
 from gateway import free_port
 from issuer import Issuer
 from processes import PATIENCE_S, ROOT, Process, python
@@ -82,6 +83,16 @@ def test_a_training_script_knows_of_no_gateway(gateway, issuer, tmp_path, creden
     assert said["losses"] == 20 and said["found"] == 1
     assert said["notes"] == "grew well\n"
     assert said["predicted"] == [2.0, 5.0] and said["versions"] == ["1"]
+
+
+def test_a_training_script_comes_with_a_hosted_key_through_a_load_balancer(stack, mlflow, tmp_path, tmp_path_factory):
+    """By `complete/ml-platform.toml`: the key is known to an auth service only."""
+    beside = stack.enter_context(Complete(tmp_path_factory.mktemp("complete")))
+    gateway = beside.start("ml-platform", MLFLOW_URL=mlflow)
+    env = {"MLFLOW_TRACKING_TOKEN": CUSTOMERS_KEY}
+    said = runs("mlflow_training.py", "hosted", str(tmp_path), uri=f"{gateway.url}/mlflow", env=env)
+    assert said["predicted"] == [2.0, 5.0]
+    assert gateway.metric('gateway_api_key_validations_total{source="remote",status="success"}') == 1
 
 
 def test_500_mib_go_up_and_come_back_as_they_were(gateway, tmp_path):

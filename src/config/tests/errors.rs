@@ -64,6 +64,14 @@ fn an_unknown_key_far_from_all_names_those_that_are_valid() {
 }
 
 #[test]
+fn a_misspelt_word_is_told_which_was_probably_meant() {
+    let errors = wrong("[log]\nlevel = 'inof'");
+    assert_wrong(&errors, &["expected one of", "found \"inof\"; did you mean \"info\"?"]);
+    let far = wrong("[log]\nlevel = 'everything'");
+    assert!(!far[0].contains("did you mean"), "{far:?}");
+}
+
+#[test]
 fn a_misspelt_method_is_refused_and_an_unusual_one_is_not() {
     let routes = |method: &str| LEAST.replace("name = \"chat\"", &format!("name = \"chat\"\nmethods = [\"{method}\"]"));
     for (written, meant) in [("PSOT", "POST"), ("DELET", "DELETE"), ("GTE", "GET"), ("PATH", "PATCH")] {

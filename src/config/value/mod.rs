@@ -1,6 +1,6 @@
 //! What can stand in one value: each kind a function from the TOML value to the typed one.
 //!
-//! Imports only `document` and `model`. A function that refuses says what it takes ([`Wrong`]), never what secret it
+//! Imports only `document`, `error` and `model`. A function that refuses says what it takes ([`Wrong`]), never what secret it
 //! was given.
 
 mod credential;
@@ -12,6 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub(super) use super::document::Value;
+use super::error::nearest;
 pub(super) use credential::*;
 pub(super) use network::*;
 pub(super) use quantity::*;
@@ -184,11 +185,14 @@ pub(super) fn one_of<T: Clone>(words: &[(&str, T)]) -> impl Fn(&Value) -> Result
         let found = str_of(value).and_then(|text| words.iter().find(|(word, _)| *word == text));
         let all = || words.iter().map(|(word, _)| format!("{word:?}"));
         found.map(|(_, meaning)| meaning.clone()).ok_or_else(|| {
+            let meant = str_of(value).and_then(|text| nearest(text, words.iter().map(|(word, _)| *word)));
+            let hint = meant.map(|meant| format!("; did you mean {meant:?}?"));
             Wrong::expected(match words.len() {
                 1 => all().collect::<String>(),
                 _ => format!("one of {}", all().collect::<Vec<_>>().join(", ")),
             })
             .form(Form::Words(words.iter().map(|(word, _)| (*word).to_owned()).collect()))
+            .hint(hint.unwrap_or_default())
         })
     }
 }

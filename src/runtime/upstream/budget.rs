@@ -6,18 +6,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// What one retry costs; a request brings 1.
 const RETRY: u32 = 5;
 
-/// Retries that may be saved up.
-const RESERVE: u32 = 20;
+/// Retries that may be spent at once at the start: few requests must not mean no retries.
+const AT_FIRST: u32 = 20;
+
+/// Retries that may be saved up while all is well: as many as requests may be under way to an endpoint that freezes.
+const RESERVE: u32 = 128;
 
 /// What may be spent on retries.
 #[derive(Debug)]
 pub struct RetryBudget(AtomicU32);
 
 impl RetryBudget {
-    /// With the whole reserve: few requests must not mean no retries.
+    /// With what there is at first.
     #[must_use]
-    pub const fn full() -> Self {
-        Self(AtomicU32::new(RESERVE * RETRY))
+    pub const fn at_first() -> Self {
+        Self(AtomicU32::new(AT_FIRST * RETRY))
     }
 
     /// A request came.
@@ -51,16 +54,15 @@ mod tests {
 
     #[test]
     fn when_everything_fails_a_fifth_is_tried_again() {
-        let budget = RetryBudget::full();
-        assert_eq!(retries_of(&budget, RESERVE), RESERVE);
+        let budget = RetryBudget::at_first();
+        assert_eq!(retries_of(&budget, AT_FIRST), AT_FIRST);
         let retries = retries_of(&budget, 1000);
         assert!((200..=210).contains(&retries), "{retries}");
     }
 
     #[test]
-    fn the_reserve_fills_up_again_and_not_beyond() {
-        let budget = RetryBudget::full();
-        while budget.spend() {}
+    fn what_is_saved_up_grows_while_all_is_well_and_not_beyond_the_reserve() {
+        let budget = RetryBudget::at_first();
         (0..10 * RESERVE * RETRY).for_each(|_| budget.earn());
         assert_eq!((0..1000).filter(|_| budget.spend()).count(), RESERVE as usize);
     }

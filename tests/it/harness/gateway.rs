@@ -142,7 +142,9 @@ impl Setup {
 
 /// The built binary with the config in this folder, and an empty environment.
 fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    // Long tests are also asked of a release build.
+    let binary = std::env::var_os("GATEWAY_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_gateway").into());
+    let mut command = Command::new(binary);
     command
         .arg("--config")
         .arg(folder.join("gateway.toml"))
@@ -395,6 +397,12 @@ impl Gateway {
         let peak = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
         kib * 1024
+    }
+
+    /// Descriptors that it has open.
+    pub fn descriptors(&self) -> usize {
+        let id = self.child.id().expect("it runs");
+        std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
     }
 
     /// Whether it still runs.

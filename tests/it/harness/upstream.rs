@@ -91,6 +91,23 @@ impl Upstream {
         Self::answering(move |_| answer.clone()).await
     }
 
+    /// Answers every request with these bytes, and remembers none: for tests with very many.
+    pub async fn forgetting(answer: &str) -> Self {
+        let answer = answer.to_owned().into_bytes();
+        Self::conversing(move |mut conversation| {
+            let answer = answer.clone();
+            async move {
+                while let Some((_, body)) = conversation.read_head().await {
+                    if conversation.connection.rest(body).await.is_err() {
+                        return;
+                    }
+                    conversation.send(&answer).await;
+                }
+            }
+        })
+        .await
+    }
+
     /// Answers every request with the bytes that `answer` makes of it.
     pub async fn answering(answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let answer = Arc::new(answer);

@@ -1,5 +1,4 @@
-//! What the fuzz targets do with their bytes, and `tests/it/malformed.rs` with bytes that it changes by itself: judge them, and hold
-//! that nothing passes but the very examples that RFC 7515, 7520 and 8037 publish.
+//! Bytes as a token, and as an issuer's key set: nothing passes but the very examples that RFC 7515, 7520 and 8037 publish.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -49,7 +48,7 @@ impl World {
         let loaded = load_text(Path::new("gateway.toml"), CONFIG, &Environment::default()).expect("a config");
         let mut problems = Problems::new(loaded.sources);
         let mut compiled = compile(&loaded.config, &mut problems).expect("a policy");
-        let vectors = include_str!("../src/policy/authn/jwt/tests/rfc_vectors.json");
+        let vectors = include_str!("../../src/policy/authn/jwt/tests/rfc_vectors.json");
         let vectors: Vec<Value> = serde_json::from_str(vectors).expect("examples");
         let text = |vector: &Value, member: &str| vector[member].as_str().expect("a text").to_owned();
         let whole = |vector: &Value| {

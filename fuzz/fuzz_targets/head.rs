@@ -1,0 +1,9 @@
+//! Anything at all as the head of a request.
+
+#![no_main]
+
+#[path = "../judged/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod judged;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| judged::head(bytes));
