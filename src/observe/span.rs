@@ -2,7 +2,7 @@
 //! conventions give an HTTP server, and the gateway's own as `gateway.…`. Depends on `policy` for the trace's context.
 //!
 //! INVARIANT: a span has less than the line, never more: no query, no credential, no header's value but the host, and nobody's name
-//! either, for traces are read by more people than logs are. What a stranger wrote is cut at [`LONGEST`].
+//! either, for traces are read by more people than logs are. What a stranger wrote is cut at 2048 bytes.
 
 use http::uri::Authority;
 
