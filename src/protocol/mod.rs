@@ -31,7 +31,7 @@ pub mod upstream;
 pub use fields::{Speller, Spelling};
 pub use request_head::{Framing, judge_head, judge_head_within, read_head_within};
 pub use request_line::{REQUEST_LINE_ROOM, is_target};
-pub use upstream::host_name;
+pub use upstream::{connection_name, host_name};
 
 /// Most fields of one head, and of one body's trailers. hyper's own default, as Envoy's and about HAProxy's.
 pub const MAX_FIELDS: usize = 100;

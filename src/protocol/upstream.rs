@@ -96,12 +96,7 @@ pub(super) fn write_head(text: &mut Vec<u8>, request: &Outgoing<'_>, framing: &F
     });
     if takes_trailers.get() {
         // RFC 9110 §10.1.4: TE is for this hop, and says so.
-        let name: &[u8] = if spelling.is_some() {
-            b"Connection"
-        } else {
-            b"connection"
-        };
-        outbox::field(text, name, b"TE");
+        outbox::field(text, connection_name(*spelling).as_bytes(), b"TE");
     }
     match framing {
         Framing::Length(length) if !keeps_length => outbox::content_length(text, *length),
@@ -115,6 +110,12 @@ pub(super) fn write_head(text: &mut Vec<u8>, request: &Outgoing<'_>, framing: &F
 #[must_use]
 pub const fn host_name(spelling: Option<&Spelling>) -> &'static str {
     if spelling.is_some() { "Host" } else { "host" }
+}
+
+/// The name of a `Connection` that is ours.
+#[must_use]
+pub const fn connection_name(spelling: Option<&Spelling>) -> &'static str {
+    if spelling.is_some() { "Connection" } else { "connection" }
 }
 
 /// So long, or in chunks if nobody knows.

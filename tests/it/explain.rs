@@ -308,6 +308,7 @@ async fn the_json_keeps_its_fields_whatever_the_verdict() {
         "detail",
         "limit",
         "retry_after",
+        "revocation",
         "missing",
         "listener",
         "client",

@@ -11,7 +11,7 @@ use crate::policy::hop_by_hop::upgrade_of;
 use crate::policy::request_id;
 use crate::policy::trace::{Onward, Parent};
 use crate::policy::verdict::Permit;
-use crate::protocol::{Speller, Spelling, host_name};
+use crate::protocol::{Speller, Spelling, connection_name, host_name};
 use crate::runtime::upstream::{authority_of, name_of};
 
 use super::report::Sent;
@@ -110,6 +110,13 @@ impl Gateway<'_> {
             name: name.clone(),
             value: value.clone(),
         }));
+        if headers.contains_key(header::TE) {
+            made.push(Header {
+                written: connection_name(spelling).to_owned(),
+                name: header::CONNECTION,
+                value: HeaderValue::from_static("TE"),
+            });
+        }
         Some(made)
     }
 }
