@@ -21,7 +21,11 @@ pub fn head(bytes: &[u8]) {
     let Ok((request, _, framing)) = read_head_within(&head, MAX_HEAD, MAX_TARGET) else {
         return;
     };
-    let text = head.strip_suffix(b"\r\n\r\n").expect("an empty line at the end");
+    let mut text = head.strip_suffix(b"\r\n\r\n").expect("an empty line at the end");
+    // Old clients send empty lines before the request line (RFC 9112 §2.2).
+    while let Some(rest) = text.strip_prefix(b"\r\n") {
+        text = rest;
+    }
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     let (last, all_but_last) = lines.split_last().expect("a request line");
     assert!(all_but_last.iter().all(|line| line.ends_with(b"\r")), "a bare LF");

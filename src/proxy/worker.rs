@@ -230,6 +230,12 @@ async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListene
         };
         // Small answers must not wait for the acknowledgement of the last (RFC 896).
         let _ = stream.set_nodelay(true);
-        tokio::spawn(arrival::serve(worker.clone(), admitted, stream));
+        // Counted from now on, not from its first byte: its client was told that it is connected, and a drain waits for it.
+        let open = worker.gateway.connected();
+        let serving = arrival::serve(worker.clone(), admitted, stream);
+        tokio::spawn(async move {
+            serving.await;
+            drop(open);
+        });
     }
 }
