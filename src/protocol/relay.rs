@@ -1,7 +1,7 @@
 //! Bytes both ways between two streams, untouched, once they speak something else than HTTP. A relay that has nothing to carry
 //! holds no buffer, so that a socket that is silent for hours costs little more than itself.
 //!
-//! May depend on: the room that connections share.
+//! May depend on: the room that connections share, and how long a side that says no more counts as there.
 
 use std::io;
 use std::pin::Pin;
@@ -12,11 +12,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
+use super::downstream::LAST_WORDS_TIME;
 use super::scratch::{self, Flow};
-
-/// After one side has ended, the other may go on for this long: a side that has gone for good looks like one that will only say no
-/// more.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The bytes under way between a client and an upstream.
 #[derive(Debug)]
@@ -75,7 +72,7 @@ impl Relay {
         if !self.from_client.has_ended() && !self.from_upstream.has_ended() {
             return Poll::Pending;
         }
-        let ending = self.ending.get_or_insert_with(|| Box::pin(sleep(LAST_WORDS)));
+        let ending = self.ending.get_or_insert_with(|| Box::pin(sleep(LAST_WORDS_TIME)));
         ending.as_mut().poll(cx)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Client, Gate, Gateway, Issuer, Key, Request, Response, Setup, Upstream, refused};
+use crate::harness::{Client, Gate, Gateway, Issuer, Key, Request, Response, Setup, Upstream, refused, status};
 
 const OPEN: &str = r#"
 [[routes]]
@@ -11,10 +11,6 @@ paths = ["/open/*"]
 upstream = "echo"
 auth = "none"
 "#;
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
-}
 
 /// `GET TARGET` of a client that does not tidy it up.
 fn get(target: &str) -> Vec<u8> {

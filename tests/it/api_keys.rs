@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::tls::{Authority, Pair, Terminator};
 use crate::harness::{
-    AuthService, Client, Gate, Gateway, Request, Response, Setup, Upstream, eventually, median, p99, refused, sha256,
+    AuthService, Client, Gate, Gateway, Request, Setup, Upstream, eventually, median, p99, refused, sha256, status,
 };
 
 const ROUTES: &str = r#"
@@ -31,10 +31,6 @@ async fn setup(service: &AuthService, echo: &Upstream, lines: &str) -> Setup {
 
 fn with_key(key: &str) -> Request {
     Request::get("/keys/x").header("X-API-Key", key)
-}
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
 }
 
 fn validations(source: &str, status: &str) -> String {

@@ -13,9 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::harness::tls::{Authority, Terminator};
-use crate::harness::{
-    Clock, Gateway, Issuer, Key, Request, Response, Setup, Upstream, eventually, median, p99, refused,
-};
+use crate::harness::{Clock, Gateway, Issuer, Key, Request, Setup, Upstream, eventually, median, p99, refused, status};
 
 const HOUR: i64 = 3600;
 
@@ -38,10 +36,6 @@ fn house(echo: &Upstream) -> Setup {
 
 fn with(token: &str) -> Request {
     Request::get("/").bearer(token)
-}
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
 }
 
 /// A token that is good by this clock.

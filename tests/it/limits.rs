@@ -7,11 +7,7 @@ mod told;
 
 use serde_json::json;
 
-use crate::harness::{Gateway, Issuer, Request, Response, Setup, Upstream, eventually, refused, sha256};
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
-}
+use crate::harness::{Gateway, Issuer, Request, Response, Setup, Upstream, eventually, refused, sha256, status};
 
 /// What the named limit has left, as announced.
 fn left(response: &Response, limit: &str) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, Issuer, Request, Response, Setup, Upstream, refused, sha256};
+use crate::harness::{Gateway, Issuer, Request, Setup, Upstream, refused, sha256, status};
 
 const HOUSE: &str = r#"
 [api_keys]
@@ -50,10 +50,6 @@ async fn house(echo: &Upstream, issuer: &Issuer) -> Setup {
         .upstream("echo", echo)
         .upstream_with("down", nobody, "retries = 0")
         .issuer("main", issuer)
-}
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
 }
 
 mod access_log {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::tls::{Authority, Terminator};
-use crate::harness::{AuthService, Gateway, Issuer, Request, Response, Setup, Upstream, eventually, refused};
+use crate::harness::{AuthService, Gateway, Issuer, Request, Setup, Upstream, eventually, refused, status};
 
 const ROUTES: &str = r#"
 [[routes]]
@@ -36,10 +36,6 @@ async fn world(kind: &str, lines: &str) -> (AuthService, Upstream, Gateway) {
 
 fn with_token(token: &str) -> Request {
     Request::get("/tokens/x").bearer(token)
-}
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{AuthService, Gateway, Redis, Request, Response, Upstream, eventually, sha256};
+use crate::harness::{AuthService, Gateway, Redis, Request, Upstream, eventually, sha256, status};
 
 const ROUTES: &str = r#"
 [[routes]]
@@ -50,10 +50,6 @@ async fn connected(gateway: &Gateway) {
 
 fn with_key(key: &str) -> Request {
     Request::get("/keys/x").header("X-API-Key", key)
-}
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
 }
 
 fn validations(source: &str) -> String {

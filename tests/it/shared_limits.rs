@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gateway::policy::limit::{Quota, Window};
 use serde_json::json;
 
-use crate::harness::{Gateway, Issuer, Redis, Request, Response, Setup, Upstream, eventually, refused};
+use crate::harness::{Gateway, Issuer, Redis, Request, Response, Setup, Upstream, eventually, refused, status};
 
 const UP: &str = "gateway_dependency_up{dependency=\"redis\"}";
 const ERRORS: &str = "gateway_store_errors_total{store=\"redis\"}";
@@ -58,10 +58,6 @@ impl House {
 async fn is_connected(gateway: &Gateway) {
     gateway.event("Redis connected").await;
     gateway.metric_becomes(UP, 1.0).await;
-}
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
 }
 
 /// What the named limit has left, as announced.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::http2::{self, Http2};
 use crate::harness::{
-    Collector, Gate, Gateway, Issuer, Received, Request, Response, Setup, Upstream, eventually, refused, sha256,
+    Collector, Gate, Gateway, Issuer, Received, Request, Setup, Upstream, eventually, refused, sha256, status,
 };
 
 const ROUTES: &str = r#"
@@ -85,10 +85,6 @@ fn traceparent(received: &Received) -> [String; 4] {
     let value = received.header("traceparent").expect("a traceparent");
     let parts: Vec<String> = value.split('-').map(str::to_owned).collect();
     parts.try_into().expect("four parts")
-}
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
 }
 
 mod context {

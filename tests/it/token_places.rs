@@ -1,6 +1,6 @@
 //! Tokens in headers, queries, cookies and subprotocols: who takes them from where, on whose behalf, and that they stay unseen.
 
-use crate::harness::{Client, Gateway, Issuer, Request, Response, Setup, Upstream, refused};
+use crate::harness::{Client, Gateway, Issuer, Request, Setup, Upstream, refused, status};
 
 const TOKENS: &str = r#"
 [[routes]]
@@ -9,10 +9,6 @@ paths = ["/*"]
 upstream = "echo"
 auth = "jwt"
 "#;
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
-}
 
 fn algorithms(lines: &str) -> String {
     format!("algorithms = [\"ES256\"]\n{lines}")

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Client, Gate, Gateway, Issuer, Key, Request, Response, Setup, Upstream, eventually, refused, sha256,
+    Client, Gate, Gateway, Issuer, Key, Request, Response, Setup, Upstream, eventually, refused, sha256, status,
 };
 
 const TOKENS: &str = r#"
@@ -18,10 +18,6 @@ auth = "jwt"
 
 fn with(token: &str) -> Request {
     Request::get("/").bearer(token)
-}
-
-fn status(response: &Response) -> u16 {
-    response.head.status()
 }
 
 fn house(echo: &Upstream) -> Setup {

@@ -99,6 +99,11 @@ impl Client {
     }
 }
 
+/// Its status.
+pub fn status(response: &Response) -> u16 {
+    response.head.status()
+}
+
 /// Holds an answer against what the contract says of every answer of the gateway's own, and against this status and code.
 #[track_caller]
 pub fn refused(response: &Response, status: u16, code: &str) {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 pub use auth_service::AuthService;
 pub use browser::Browser;
-pub use client::{Client, Request, Response, refused};
+pub use client::{Client, Request, Response, refused, status};
 pub use clock::Clock;
 pub use collector::{Collector, Exported};
 pub use dice::Dice;
