@@ -202,7 +202,8 @@ pub(super) fn content_length(text: &mut Vec<u8>, length: u64) {
 }
 
 /// What a head declares to come as trailers.
-pub(super) fn declared_trailers(headers: &HeaderMap) -> Vec<HeaderName> {
+#[must_use]
+pub fn declared_trailers(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut declared = Vec::new();
     for value in headers.get_all(header::TRAILER) {
         let names = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
@@ -244,4 +245,18 @@ pub(super) fn date(text: &mut Vec<u8>) {
         }
         field(text, b"date", date.as_bytes());
     });
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_declared_trailers_are_known() {
+        let mut headers = HeaderMap::new();
+        headers.append("trailer", "x-a, X-B".parse().unwrap());
+        headers.append("trailer", "x-c,".parse().unwrap());
+        assert_eq!(declared_trailers(&headers), ["x-a", "x-b", "x-c"]);
+    }
 }

@@ -90,12 +90,7 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, st
         let Some(arrival) = arrival.await else { break };
         let refusal = arrival.refusal;
         let answered = {
-            let handling = pin!(handler::answer(
-                client.clone(),
-                outgoing(&connection, arrival),
-                refusal,
-                None
-            ));
+            let handling = pin!(handler::answer(&client, outgoing(&connection, arrival), refusal, None));
             unless_gone(&connection, handling).await
         };
         let Some(response) = answered else { return };

@@ -59,13 +59,14 @@ pub async fn forward(
         upgrade,
     } = *outgoing;
     let protocol = upgrade.as_ref().map(|upgrade| upgrade.protocol.clone());
-    let hides = route.headers.hide_websocket_tokens;
+    let hides = upgrade.is_some() && route.headers.hide_websocket_tokens;
     let bearer = hides.then(|| websocket_bearer(request.headers())).flatten();
     let (parts, body) = for_upstream(client, snapshot, record, &permit, to, protocol, request)?;
     let public = Public::of(record, &parts.headers, route.headers.preserve_host);
     let progress = record.progress.clone();
     let sending = Sending {
         place: &mut place,
+        upstream,
         worker: client.worker.index,
         parts: &parts,
         spelling: spelling.as_ref(),

@@ -24,16 +24,16 @@ use super::response_body::ResponseBody;
 
 /// Answers one request; `refusal`: what is wrong with its head.
 pub async fn answer(
-    client: Arc<Client>,
+    client: &Arc<Client>,
     outgoing: Box<Outgoing>,
     refusal: Option<Refusal>,
     stream: Option<OpenStream>,
 ) -> Response<ResponseBody> {
     let snapshot = client.worker.gateway.snapshot();
-    let record = Record::begin(&client, snapshot.clone(), &outgoing.request, stream);
+    let record = Record::begin(client, snapshot.clone(), &outgoing.request, stream);
     match refusal {
         Some(refusal) => respond::denial(record, refused_head(refusal), &Carried::default()),
-        None => judge_and_answer(&client, &snapshot, record, outgoing).await,
+        None => judge_and_answer(client, &snapshot, record, outgoing).await,
     }
 }
 

@@ -112,7 +112,7 @@ async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Reques
         spelling: None,
         upgrade,
     });
-    let mut response = handler::answer(client, outgoing, refusal, Some(open)).await;
+    let mut response = handler::answer(&client, outgoing, refusal, Some(open)).await;
     begun.answered();
     translate::response(&mut response, is_head);
     response.map(Paced::new)

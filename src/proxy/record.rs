@@ -88,9 +88,8 @@ pub struct Record {
     /// Who knew the API key.
     pub known_by: KnownBy,
     permitted: Option<bool>,
-    judged: bool,
-    /// When it was decided, in nanoseconds since the head had come.
-    judged_ns: u64,
+    /// When the judge had spoken, in nanoseconds since the head had come; `None`: it was not asked.
+    judged_ns: Option<u64>,
     identity: Option<Arc<Identity>>,
     limit: Option<Arc<str>>,
     /// What it holds of limits.
@@ -162,8 +161,7 @@ impl Record {
             missing: None,
             known_by: KnownBy::Config,
             permitted: None,
-            judged: false,
-            judged_ns: 0,
+            judged_ns: None,
             identity: None,
             limit: None,
             holds: Holds::default(),
@@ -190,8 +188,7 @@ impl Record {
         self.auth_method = verdict.method;
         self.identity.clone_from(&verdict.identity);
         self.permitted = verdict.permitted;
-        self.judged = true;
-        self.judged_ns = self.elapsed_ns();
+        self.judged_ns = Some(self.elapsed_ns());
         self.decision = match verdict.effect {
             Effect::Permit(_) => Decision::Allow,
             Effect::Denial(_) => Decision::Deny,
@@ -242,8 +239,8 @@ impl Record {
     /// The upstream has answered, or failed to: what passed since the judgement was its time.
     pub fn waited(&mut self) {
         let elapsed_ns = self.elapsed_ns();
-        self.upstream_ns = Some(elapsed_ns.saturating_sub(self.judged_ns));
-        self.overhead_ns = self.judged_ns;
+        self.overhead_ns = self.judged_ns.unwrap_or_default();
+        self.upstream_ns = Some(elapsed_ns.saturating_sub(self.overhead_ns));
     }
 
     /// The request was allowed, and could not be forwarded.

@@ -22,6 +22,8 @@ use super::send_http2;
 pub struct Sending<'a> {
     /// The upstream, and the request's place in it.
     pub place: &'a mut InFlight,
+    /// That upstream.
+    pub upstream: &'a Upstream,
     /// Whose pool.
     pub worker: usize,
     /// The request's head.
@@ -47,9 +49,9 @@ impl Sending<'_> {
     /// # Errors
     /// How the last attempt failed.
     pub async fn send(self, mut body: RequestBody) -> Result<(ResponseHead, Reply), ForwardError> {
-        let upstream = self.place.upstream().clone();
+        let upstream = self.upstream;
         let repeatable = is_idempotent(&self.parts.method) && self.progress.is_none_or(Progress::keeps);
-        let mut tries = Tries::new(&upstream, repeatable, self.response_timeout);
+        let mut tries = Tries::new(upstream, repeatable, self.response_timeout);
         let mut may_reuse = true;
         loop {
             let place = tries.pick(self.now_ns).ok_or(ForwardError::Unreachable)?;

@@ -1,11 +1,12 @@
 //! A request as it goes over an HTTP/2 connection that hyper drives, and the head of its answer.
 
-use http::header::{self, HeaderName};
+use http::header;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 
+use crate::protocol::declared_trailers;
 use crate::protocol::exchange::{Fault, Patience, ResponseHead};
 use crate::runtime::http2_connections::Http2Stream;
 use crate::runtime::request_body::{Progress, RequestBody};
@@ -127,14 +128,6 @@ fn translate(request: &mut Request<RequestBody>, secure: bool) {
     }
 }
 
-fn declared_trailers(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(header::TRAILER).iter();
-    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    names
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -153,13 +146,5 @@ mod tests {
             request(&parts, Some(&own), RequestBody::Empty, true).uri(),
             "https://b/x?y"
         );
-    }
-
-    #[test]
-    fn only_declared_trailers_are_known() {
-        let mut headers = HeaderMap::new();
-        headers.append("trailer", "x-a, X-B".parse().unwrap());
-        headers.append("trailer", "x-c,".parse().unwrap());
-        assert_eq!(declared_trailers(&headers), ["x-a", "x-b", "x-c"]);
     }
 }

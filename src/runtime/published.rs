@@ -239,7 +239,7 @@ fn max_age(value: &str) -> Option<Duration> {
 
 /// Why a fetch failed: the error with its causes, which is where the reason is, and without the URL. The issuer's name tells which
 /// it was.
-pub(super) fn reason(error: reqwest::Error) -> String {
+pub(crate) fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

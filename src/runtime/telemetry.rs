@@ -15,7 +15,7 @@ use crate::observe::metrics::TelemetryMetrics;
 use crate::observe::span::{Sender, ServerSpan};
 use crate::policy::trace::Sampling;
 
-use super::published::reason;
+use super::published::{is_plain, reason, trusting};
 use super::refresh::shortened;
 
 /// Bytes of spans that wait, of all workers. An export is as large at most; collectors take 20 MiB by default.
@@ -231,7 +231,9 @@ impl Telemetry {
     async fn post(&self, courier: &mut Courier, batch: &Batch) -> Result<(), Failure> {
         let client = match &courier.client {
             Some(client) => client,
-            None => courier.client.insert(client().map_err(Failure::unreached)?),
+            None => courier
+                .client
+                .insert(client(&self.spec.url).map_err(Failure::unreached)?),
         };
         let mut headers = HeaderMap::new();
         for (name, value) in &self.spec.headers {
@@ -242,7 +244,10 @@ impl Telemetry {
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         let request = client.post(&self.spec.url).headers(headers).body(batch.body.clone());
-        let response = request.send().await.map_err(Failure::unreached)?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| Failure::unreached(reason(error)))?;
         let status = response.status();
         if status.is_success() {
             return Ok(());
@@ -272,9 +277,9 @@ impl Drop for Telemetry {
 }
 
 impl Failure {
-    fn unreached(error: reqwest::Error) -> Self {
+    fn unreached(reason: String) -> Self {
         Self {
-            reason: reason(error),
+            reason,
             again: true,
             after: None,
         }
@@ -282,12 +287,12 @@ impl Failure {
 }
 
 /// Redirects are not followed: a credential goes where the config says, and nowhere else.
-fn client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+fn client(url: &str) -> Result<reqwest::Client, String> {
+    let client = reqwest::Client::builder()
         .timeout(TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")))
-        .build()
+        .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")));
+    trusting(client, None, is_plain(url))?.build().map_err(reason)
 }
 
 fn pause_after(failures: u32) -> Duration {

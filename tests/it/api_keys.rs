@@ -572,6 +572,19 @@ mod when_it_cannot_be_asked {
     use super::*;
 
     #[tokio::test]
+    async fn an_answer_that_says_nothing_is_shown_until_the_next_that_does() {
+        let (service, _echo, gateway) = world("").await;
+        service.answer(200, "no json");
+        refused(&gateway.send(&with_key("the-key")).await, 503, "auth_unavailable");
+        let shown = async || gateway.ask_admin("/status.json").await.json()["validators"][0].clone();
+        assert!(shown().await["last_error"].is_string(), "{}", shown().await);
+        service.come_back();
+        service.knows_user("the-key", "ada");
+        assert_eq!(status(&gateway.send(&with_key("the-key")).await), 200);
+        assert!(shown().await["last_error"].is_null(), "{}", shown().await);
+    }
+
+    #[tokio::test]
     async fn known_keys_serve_on_others_are_503_at_once_and_it_recovers_by_itself() {
         let (service, _echo, gateway) = world("cache_ttl = \"1s\"").await;
         service.knows_user("the-key", "ada");

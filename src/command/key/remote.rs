@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::config::model::RemoteKeys;
 use crate::config::secret::Secret;
 use crate::config::{Environment, load};
-use crate::runtime::published::{is_plain, trusting};
+use crate::runtime::published::{is_plain, reason, trusting};
 
 /// Of the whole request.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -154,7 +154,7 @@ impl Service {
 
     async fn answer(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Value, String> {
         let place = format!("{}{}", url.origin().ascii_serialization(), url.path());
-        let failed = |error: reqwest::Error| format!("{place}: {}", cause(&error.without_url()));
+        let failed = |error: reqwest::Error| format!("{place}: {}", reason(error));
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
@@ -194,18 +194,6 @@ impl Service {
             }
         }
     }
-}
-
-fn cause(error: &reqwest::Error) -> String {
-    use std::error::Error as _;
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 /// The first of these members that is there.

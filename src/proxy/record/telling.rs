@@ -37,8 +37,8 @@ impl Record {
         if let Some(tokens) = tokens {
             route.count_tokens(tokens);
         }
-        if self.judged {
-            self.measure_judgement(metrics, route);
+        if let Some(judged_ns) = self.judged_ns {
+            self.measure_judgement(metrics, route, judged_ns);
         } else if self.refused.is_some() {
             // Before anybody was asked who is calling.
             route.count_decision(AuthMethod::None, self.refused);
@@ -48,7 +48,7 @@ impl Record {
         }
     }
 
-    fn measure_judgement(&self, metrics: &Metrics, route: &RouteMetrics) {
+    fn measure_judgement(&self, metrics: &Metrics, route: &RouteMetrics, judged_ns: u64) {
         route.count_decision(self.auth_method, self.refused);
         if let Some(permitted) = self.permitted {
             route.count_permission(permitted);
@@ -58,7 +58,7 @@ impl Record {
         match self.auth_method {
             AuthMethod::Jwt => {
                 metrics.jwt_validations.count(fault);
-                metrics.jwt_validation_duration.observe(seconds(self.judged_ns));
+                metrics.jwt_validation_duration.observe(seconds(judged_ns));
             }
             AuthMethod::ApiKey => metrics.api_key_validations.of(self.known_by).count(fault),
             AuthMethod::Internal | AuthMethod::None => {}
@@ -102,7 +102,7 @@ impl Record {
             upstream_duration: self.upstream_ns.map(Duration::from_nanos),
             client_ip: Some(self.origin.client),
             auth_mode: route.map(|route| &*route.mode_on(self.arm).name),
-            auth_method: self.judged.then_some(self.auth_method),
+            auth_method: self.judged_ns.map(|_| self.auth_method),
             decision: Some(self.decision),
             reason: self.reason,
             detail: self.detail,

@@ -39,6 +39,7 @@ async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, Rep
     let mut place = upstream.enter().unwrap();
     let sending = Sending {
         place: &mut place,
+        upstream,
         worker: 0,
         parts: &parts,
         spelling: None,

@@ -223,9 +223,12 @@ impl<R: Rules> Validator<R> {
 
     fn is_up(&self) {
         self.breaker.succeeded(self.clock.monotonic_ns());
+        // Also after an answer that said nothing: that one was up as well.
+        if !self.last_error.load().is_empty() {
+            self.last_error.store(Arc::default());
+        }
         if self.metrics.up.get() != 1 {
             self.metrics.up.set(1);
-            self.last_error.store(Arc::default());
             tracing::info!(validator = %self.spec.name, "auth service answers again");
         }
     }
