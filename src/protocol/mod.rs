@@ -30,7 +30,7 @@ pub mod upstream;
 
 pub use fields::{Speller, Spelling};
 pub use outbox::declared_trailers;
-pub use request_head::{Framing, judge_head, judge_head_within, read_head_within};
+pub use request_head::{Framing, read_head_within};
 pub use request_line::{REQUEST_LINE_ROOM, is_target};
 pub use upstream::{connection_name, host_name};
 

@@ -12,7 +12,12 @@ pub(super) fn is_value_byte(byte: u8) -> bool {
     ((byte >= b' ') | (byte == b'\t')) & (byte != 0x7f)
 }
 
-/// A byte of a token (RFC 9110 §5.6.2).
+/// A method or a field's name (RFC 9110 §5.6.2).
+pub(super) fn is_token(word: &[u8]) -> bool {
+    !word.is_empty() && word.iter().all(|&byte| is_token_byte(byte))
+}
+
+/// A byte of a token.
 pub(super) fn is_token_byte(byte: u8) -> bool {
     TOKEN.contains(byte)
 }

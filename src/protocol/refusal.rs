@@ -66,7 +66,7 @@ pub enum Fault {
     TransferEncodingOnHttp10,
     /// Content-Length and Transfer-Encoding together (RFC 9112 §6.3).
     ContentLengthWithTransferEncoding,
-    /// Not one whole head. Only of [`super::judge_head`].
+    /// Not one whole head. Only of [`super::read_head_within`].
     Incomplete,
 }
 

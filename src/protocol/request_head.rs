@@ -21,38 +21,25 @@ const MAX_CONTENT_LENGTH: u64 = u64::MAX - 2;
 /// Longest name that the `http` crate takes.
 const MAX_NAME_BYTES: usize = u16::MAX as usize;
 
-/// Judges a whole head: from the request line to the empty line, and not a byte more.
-pub fn judge_head(head: &[u8]) -> Result<Framing, Refusal> {
-    judge_head_within(head, usize::MAX, usize::MAX - REQUEST_LINE_ROOM)
-}
-
-/// As [`judge_head`], of a head that may have `max_head` bytes, and a target that may have `max_target`.
-pub fn judge_head_within(head: &[u8], max_head: usize, max_target: usize) -> Result<Framing, Refusal> {
-    judged(head, max_head, max_target).map(|(_, framing)| framing)
-}
-
-/// As [`judge_head_within`], and reads it: the request without its body, how its names were written, and how it is framed.
+/// Judges a whole head, from the request line to the empty line and not a byte more, and reads it: the request without its body,
+/// how its names were written, and how it is framed. The head may have `max_head` bytes, its target `max_target`.
 pub fn read_head_within(
     head: &Bytes,
     max_head: usize,
     max_target: usize,
 ) -> Result<(Request<()>, Spelling, Framing), Refusal> {
-    let unreadable = Refusal::Malformed(Fault::Incomplete);
-    let (judge, framing) = judged(head, max_head, max_target)?;
-    let read = judge.request(head, true).ok_or(unreadable)?;
-    Ok((read.request, read.spelling.ok_or(unreadable)?, framing))
-}
-
-fn judged(head: &[u8], max_head: usize, max_target: usize) -> Result<(HeadJudge, Framing), Refusal> {
+    let incomplete = Refusal::Malformed(Fault::Incomplete);
     let room = Room {
         head: max_head,
         target: max_target,
     };
     let mut judge = HeadJudge::default();
-    match judge.read(head, room)? {
-        Some((end, framing)) if end == head.len() => Ok((judge, framing)),
-        Some(_) | None => Err(Refusal::Malformed(Fault::Incomplete)),
+    let (end, framing) = judge.read(head, room)?.ok_or(incomplete)?;
+    if end != head.len() {
+        return Err(incomplete);
     }
+    let read = judge.request(head, true).ok_or(incomplete)?;
+    Ok((read.request, read.spelling.ok_or(incomplete)?, framing))
 }
 
 /// Where the message ends that a head begins, and what may come after it.

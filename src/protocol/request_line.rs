@@ -5,7 +5,7 @@
 use http::{Method, Uri, Version};
 use memchr::{memchr, memmem};
 
-use super::octets::{Octets, is_token_byte};
+use super::octets::{Octets, is_token};
 use super::refusal::{Fault, Refusal};
 
 /// What a request line may have beside its target: method, version, spaces.
@@ -25,7 +25,7 @@ impl<'a> RequestLine<'a> {
     pub(super) fn read(line: &'a [u8]) -> Result<Self, Refusal> {
         let (method, rest) = split_at_space(line).ok_or(Refusal::malformed(line, Fault::RequestLine))?;
         let (target, version) = split_at_space(rest).ok_or(Refusal::malformed(line, Fault::RequestLine))?;
-        if method.is_empty() || target.is_empty() || !method.iter().all(|&byte| is_token_byte(byte)) {
+        if target.is_empty() || !is_token(method) {
             return Err(Refusal::malformed(line, Fault::RequestLine));
         }
         let http11 = match version {
@@ -107,7 +107,7 @@ pub(super) fn told_of(bytes: &[u8], target_room: usize) -> http::Request<()> {
 
 fn first_word(bytes: &[u8]) -> Option<&[u8]> {
     let word = bytes.get(..memchr(b' ', bytes.get(..=METHOD_ROOM).unwrap_or(bytes))?)?;
-    (!word.is_empty() && word.iter().all(|&byte| is_token_byte(byte))).then_some(word)
+    is_token(word).then_some(word)
 }
 
 /// What the URI parser takes in a path, without `\`, `#` and bytes from 0x80.

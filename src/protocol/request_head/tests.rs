@@ -31,6 +31,12 @@ fn judge(head: &[u8]) -> Result<Framing, Refusal> {
     whole
 }
 
+/// A whole head, of any size.
+fn judge_head(head: &[u8]) -> Result<Framing, Refusal> {
+    let head = Bytes::copy_from_slice(head);
+    read_head_within(&head, usize::MAX, usize::MAX - REQUEST_LINE_ROOM).map(|(_, _, framing)| framing)
+}
+
 fn in_pieces(ends: impl IntoIterator<Item = usize>, head: &[u8]) -> Result<Framing, Refusal> {
     let mut judge = HeadJudge::default();
     for end in ends {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gateway::compile::{Compiled, KeySource, compile};
 use gateway::config::{Environment, Problems, load_text};
 use gateway::demo::tokens::now;
@@ -17,9 +18,8 @@ use gateway::policy::limit::DryMeter;
 use gateway::policy::preflight::preflight;
 use gateway::policy::token::TokenFault;
 use gateway::policy::verdict::Effect;
-use gateway::protocol::judge_head_within;
+use gateway::protocol::read_head_within;
 use gateway::proxy::handler::refused_head;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::Verdict;
 use super::case::{Case, Corpus};
@@ -36,16 +36,15 @@ pub fn judge(config: &str, corpus: &Corpus, case: &Case) -> Verdict {
 }
 
 fn judged(compiled: &Compiled, corpus: &Corpus, case: &Case) -> Result<Verdict, Denial> {
-    let head = case.head("gateway.test");
-    judge_head_within(&head, MAX_HEAD, MAX_HEAD).map_err(refused_head)?;
-    let (method, target, headers) = read(&head);
+    let head: Bytes = case.head("gateway.test").into();
+    let (request, ..) = read_head_within(&head, MAX_HEAD, MAX_HEAD).map_err(refused_head)?;
     let policy = &compiled.policy;
-    let origin: Origin = policy.listeners[0].0.origin(case.peer(), &headers);
+    let origin: Origin = policy.listeners[0].0.origin(case.peer(), request.headers());
     let time = Now {
         unix_s: now(),
         monotonic_ns: 3_600_000_000_000,
     };
-    let facts = Facts::read(&method, &target, &headers, origin, 0, time)?;
+    let facts = Facts::read(request.method(), request.uri(), request.headers(), origin, 0, time)?;
     match preflight(policy, &facts) {
         Ok(None) => {}
         Ok(Some(preflight)) => {
@@ -119,18 +118,4 @@ fn gather(compiled: &Compiled, opened: &Opened<'_, '_>, corpus: &Corpus) -> Evid
         verify(&parsed, &spec.rules, &keys, 0)
     });
     Evidence::Token(verified.map(Arc::new))
-}
-
-/// The parts of a head that passed the guard.
-fn read(head: &[u8]) -> (Method, Uri, HeaderMap) {
-    let text = String::from_utf8(head.to_vec()).unwrap();
-    let mut lines = text.split("\r\n");
-    let words: Vec<&str> = lines.next().unwrap().split(' ').collect();
-    let mut headers = HeaderMap::new();
-    for line in lines.take_while(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(':').unwrap();
-        let name: HeaderName = name.parse().unwrap();
-        headers.append(name, HeaderValue::from_str(value.trim()).unwrap());
-    }
-    (words[0].parse().unwrap(), words[1].parse().unwrap(), headers)
 }
