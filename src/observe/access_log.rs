@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{StatusCode, Version};
 use tracing::Level;
 
-use super::line::Line;
+use super::line::{Line, key};
 use super::{Decision, Format};
 use crate::policy::identity::{AuthMethod, HeaderText};
 use crate::policy::usage::Tokens;
@@ -102,52 +102,52 @@ impl AccessLine<'_> {
         };
         let mut line = Line::begin(out, format, self.time_ms, level);
         line.message("request");
-        line.text("request_id", self.request_id);
-        line.word("listener", self.listener);
-        line.word("protocol", self.protocol);
-        line.optional("host", self.host);
-        line.optional_word("route", self.route);
-        line.optional("method", self.method);
-        line.optional("path", self.path);
-        line.integer("status", self.status.as_u16());
-        line.integer("bytes_in", self.bytes_in);
-        line.integer("bytes_out", self.bytes_out);
-        line.millis("duration_ms", self.duration);
+        line.text(key!("request_id"), self.request_id);
+        line.word(key!("listener"), self.listener);
+        line.word(key!("protocol"), self.protocol);
+        line.optional(key!("host"), self.host);
+        line.optional_word(key!("route"), self.route);
+        line.optional(key!("method"), self.method);
+        line.optional(key!("path"), self.path);
+        line.integer(key!("status"), self.status.as_u16());
+        line.integer(key!("bytes_in"), self.bytes_in);
+        line.integer(key!("bytes_out"), self.bytes_out);
+        line.millis(key!("duration_ms"), self.duration);
         if let Some(duration) = self.upstream_duration {
-            line.millis("upstream_ms", duration);
+            line.millis(key!("upstream_ms"), duration);
         }
         if let Some(address) = self.client_ip {
-            line.address("client_ip", address);
+            line.address(key!("client_ip"), address);
         }
-        line.optional_word("auth_mode", self.auth_mode);
-        line.optional_word("auth_method", self.auth_method.map(AuthMethod::name));
-        line.optional_word("decision", self.decision.map(Decision::name));
-        line.optional_word("reason", self.reason);
-        line.optional("detail", self.detail);
-        line.optional("missing", self.missing);
-        line.optional_word("arm", self.arm);
-        line.optional_word("shadow", self.shadow);
-        line.optional_word("shadow_reason", self.shadow_reason);
-        line.optional("user_id", self.user_id);
-        line.optional("acting_for", self.acting_for);
-        line.optional("client_id", self.client_id);
-        line.optional("key_id", self.key_id);
-        line.optional_word("issuer", self.issuer);
-        line.optional("tenant", self.tenant);
-        line.texts("scope", self.scopes.iter().map(HeaderText::as_str));
-        line.optional_word("limit", self.limit);
+        line.optional_word(key!("auth_mode"), self.auth_mode);
+        line.optional_word(key!("auth_method"), self.auth_method.map(AuthMethod::name));
+        line.optional_word(key!("decision"), self.decision.map(Decision::name));
+        line.optional_word(key!("reason"), self.reason);
+        line.optional(key!("detail"), self.detail);
+        line.optional(key!("missing"), self.missing);
+        line.optional_word(key!("arm"), self.arm);
+        line.optional_word(key!("shadow"), self.shadow);
+        line.optional_word(key!("shadow_reason"), self.shadow_reason);
+        line.optional(key!("user_id"), self.user_id);
+        line.optional(key!("acting_for"), self.acting_for);
+        line.optional(key!("client_id"), self.client_id);
+        line.optional(key!("key_id"), self.key_id);
+        line.optional_word(key!("issuer"), self.issuer);
+        line.optional(key!("tenant"), self.tenant);
+        line.texts(key!("scope"), self.scopes.iter().map(HeaderText::as_str));
+        line.optional_word(key!("limit"), self.limit);
         if let Some(tokens) = self.tokens {
-            line.integer("input_tokens", tokens.input);
-            line.integer("output_tokens", tokens.output);
+            line.integer(key!("input_tokens"), tokens.input);
+            line.integer(key!("output_tokens"), tokens.output);
             if tokens.estimated {
-                line.literal("tokens_estimated", true);
+                line.literal(key!("tokens_estimated"), true);
             }
         }
-        line.optional_word("upstream", self.upstream);
-        line.optional("endpoint", self.endpoint);
-        line.optional("trace_id", self.trace_id);
-        line.optional("user_agent", self.user_agent);
-        line.word("service", "gateway");
+        line.optional_word(key!("upstream"), self.upstream);
+        line.optional(key!("endpoint"), self.endpoint);
+        line.optional(key!("trace_id"), self.trace_id);
+        line.optional(key!("user_agent"), self.user_agent);
+        line.word(key!("service"), "gateway");
         line.end();
     }
 }

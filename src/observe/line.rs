@@ -18,6 +18,57 @@ pub(super) const LONGEST: usize = 2048;
 /// What most lines fit into, in bytes.
 const TYPICAL: usize = 1024;
 
+/// A field's name.
+pub(super) trait Name {
+    /// Writes what stands before a value, a text's opening quote included if it is `quoted`.
+    fn write(self, out: &mut Vec<u8>, format: Format, quoted: bool);
+}
+
+impl Name for &str {
+    fn write(self, out: &mut Vec<u8>, format: Format, quoted: bool) {
+        let (before, after): (&[u8], &[u8]) = match format {
+            Format::Json => (b",\"", b"\":"),
+            Format::Text => (b" ", b"="),
+        };
+        out.extend_from_slice(before);
+        out.extend_from_slice(self.as_bytes());
+        out.extend_from_slice(after);
+        if quoted {
+            out.push(b'"');
+        }
+    }
+}
+
+/// A name that is known when the gateway is built, ready to be written in one piece: a request's line has two dozen of them.
+#[derive(Clone, Copy)]
+pub(super) struct Key {
+    /// With the quote that opens a text, as all the others.
+    pub(super) json: &'static str,
+    pub(super) text: &'static str,
+}
+
+/// The [`Key`] of this name.
+macro_rules! key {
+    ($name:literal) => {
+        $crate::observe::line::Key {
+            json: concat!(",\"", $name, "\":\""),
+            text: concat!(" ", $name, "=\""),
+        }
+    };
+}
+pub(super) use key;
+
+impl Name for Key {
+    fn write(self, out: &mut Vec<u8>, format: Format, quoted: bool) {
+        let whole = match format {
+            Format::Json => self.json,
+            Format::Text => self.text,
+        };
+        let bytes = if quoted { Some(whole) } else { whole.strip_suffix('"') };
+        out.extend_from_slice(bytes.unwrap_or_default().as_bytes());
+    }
+}
+
 /// A line that was begun.
 pub(super) struct Line<'a> {
     out: &'a mut Vec<u8>,
@@ -57,55 +108,45 @@ impl<'a> Line<'a> {
     }
 
     /// A text of any bytes, if there is one.
-    pub(super) fn optional(&mut self, key: &'static str, value: Option<impl AsRef<[u8]>>) {
+    pub(super) fn optional(&mut self, name: impl Name, value: Option<impl AsRef<[u8]>>) {
         if let Some(value) = value {
-            self.text(key, value);
+            self.text(name, value);
         }
     }
 
     /// A word of the gateway's own, or of the config: letters, digits, `-_.:/,` only, so that there is nothing to escape.
-    pub(super) fn word(&mut self, key: &'static str, word: &str) {
+    pub(super) fn word(&mut self, name: impl Name, word: &str) {
         debug_assert!(
             word.bytes()
                 .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=')),
             "{word}"
         );
-        self.key(key);
-        match self.format {
-            Format::Json => {
-                self.out.push(b'"');
-                self.out.extend_from_slice(word.as_bytes());
-                self.out.push(b'"');
-            }
-            Format::Text => self.out.extend_from_slice(word.as_bytes()),
-        }
+        let quoted = self.format == Format::Json;
+        self.begin_text(name, quoted);
+        self.out.extend_from_slice(word.as_bytes());
+        self.end_text(quoted);
     }
 
     /// A word, if there is one.
-    pub(super) fn optional_word(&mut self, key: &'static str, word: Option<&str>) {
+    pub(super) fn optional_word(&mut self, name: impl Name, word: Option<&str>) {
         if let Some(word) = word {
-            self.word(key, word);
+            self.word(name, word);
         }
     }
 
     /// A text of any bytes.
-    pub(super) fn text(&mut self, key: &'static str, value: impl AsRef<[u8]>) {
+    pub(super) fn text(&mut self, name: impl Name, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
-        self.key(key);
-        if self.format == Format::Text && is_bare(value) {
-            push_escaped(self.out, value);
-        } else {
-            self.out.push(b'"');
-            push_escaped(self.out, value);
-            self.out.push(b'"');
-        }
+        let quoted = self.format == Format::Json || !is_bare(value);
+        self.begin_text(name, quoted);
+        push_escaped(self.out, value);
+        self.end_text(quoted);
     }
 
     /// Texts joined by spaces, as many as fit into [`LONGEST`] bytes; no field when there are none.
-    pub(super) fn texts<'t>(&mut self, key: &'static str, mut values: impl Iterator<Item = &'t str>) {
+    pub(super) fn texts<'t>(&mut self, name: impl Name, mut values: impl Iterator<Item = &'t str>) {
         let Some(first) = values.next() else { return };
-        self.key(key);
-        self.out.push(b'"');
+        self.begin_text(name, true);
         push_escaped(self.out, first.as_bytes());
         let mut length = first.len();
         for value in values {
@@ -117,24 +158,24 @@ impl<'a> Line<'a> {
             self.out.push(b' ');
             push_escaped(self.out, value.as_bytes());
         }
-        self.out.push(b'"');
+        self.end_text(true);
     }
 
     /// An integer.
-    pub(super) fn integer(&mut self, key: &'static str, value: impl itoa::Integer) {
-        self.key(key);
+    pub(super) fn integer(&mut self, name: impl Name, value: impl itoa::Integer) {
+        self.begin_number(name);
         push_integer(self.out, value);
     }
 
     /// A number or `true` or `false`, as it displays itself.
-    pub(super) fn literal(&mut self, key: &'static str, value: impl Display) {
-        self.key(key);
+    pub(super) fn literal(&mut self, name: impl Name, value: impl Display) {
+        self.begin_number(name);
         push_displayed(self.out, value);
     }
 
     /// A duration in milliseconds, to the microsecond: `0.412`.
-    pub(super) fn millis(&mut self, key: &'static str, value: Duration) {
-        self.key(key);
+    pub(super) fn millis(&mut self, name: impl Name, value: Duration) {
+        self.begin_number(name);
         let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
         push_integer(self.out, micros / 1000);
         self.out.push(b'.');
@@ -142,10 +183,9 @@ impl<'a> Line<'a> {
     }
 
     /// An IP address.
-    pub(super) fn address(&mut self, key: &'static str, value: IpAddr) {
-        self.key(key);
-        let quote: &[u8] = if self.format == Format::Json { b"\"" } else { b"" };
-        self.out.extend_from_slice(quote);
+    pub(super) fn address(&mut self, name: impl Name, value: IpAddr) {
+        let quoted = self.format == Format::Json;
+        self.begin_text(name, quoted);
         match value {
             IpAddr::V4(v4) => {
                 let [a, b, c, d] = v4.octets();
@@ -157,7 +197,7 @@ impl<'a> Line<'a> {
             }
             IpAddr::V6(v6) => push_displayed(self.out, v6),
         }
-        self.out.extend_from_slice(quote);
+        self.end_text(quoted);
     }
 
     /// Ends the line.
@@ -169,19 +209,18 @@ impl<'a> Line<'a> {
         self.out.extend_from_slice(end);
     }
 
-    fn key(&mut self, key: &'static str) {
-        match self.format {
-            Format::Json => {
-                self.out.extend_from_slice(b",\"");
-                self.out.extend_from_slice(key.as_bytes());
-                self.out.extend_from_slice(b"\":");
-            }
-            Format::Text => {
-                self.out.push(b' ');
-                self.out.extend_from_slice(key.as_bytes());
-                self.out.push(b'=');
-            }
+    fn begin_text(&mut self, name: impl Name, quoted: bool) {
+        name.write(self.out, self.format, quoted);
+    }
+
+    fn end_text(&mut self, quoted: bool) {
+        if quoted {
+            self.out.push(b'"');
         }
+    }
+
+    fn begin_number(&mut self, name: impl Name) {
+        name.write(self.out, self.format, false);
     }
 }
 

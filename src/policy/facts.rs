@@ -188,9 +188,12 @@ pub fn host_name(authority: &str) -> Option<Cow<'_, str>> {
         return Some(lower(name));
     }
     let name = name.strip_suffix('.').unwrap_or(name);
-    let fits = (1..=253).contains(&name.len()) && !name.starts_with('.') && !name.contains("..");
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    (fits && name.bytes().all(allowed)).then(|| lower(name))
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    // No label is empty.
+    let sound = name.bytes().try_fold(b'.', |before, b| {
+        (allowed(b) || (b == b'.' && before != b'.')).then_some(b)
+    });
+    ((1..=253).contains(&name.len()) && sound.is_some()).then(|| lower(name))
 }
 
 fn lower(name: &str) -> Cow<'_, str> {

@@ -96,7 +96,7 @@ where
     #[must_use]
     pub fn begin(mut connection: Connection, request: Outgoing<'_>, body: B) -> Self {
         let mut outbox = Outbox::default();
-        let framing = framing_of(&request.parts.headers, &body);
+        let framing = framing_of(&request.head.headers, &body);
         write_head(outbox.text(), &request, &framing);
         let upload = match framing {
             Framing::Nothing => Upload::Whole,
@@ -114,13 +114,13 @@ where
             upload,
             held: BytesMut::new(),
             // Answers to one HTTP/2 client wait side by side, up to a hundred of them (hardening r37).
-            flow: if request.parts.version == Version::HTTP_2 {
+            flow: if request.head.version == Version::HTTP_2 {
                 Flow::Sparing
             } else {
                 Flow::Few
             },
             answer: Answer::Head(ResponseJudge::default()),
-            to_head: request.parts.method == Method::HEAD,
+            to_head: request.head.method == Method::HEAD,
             keep_spelling: request.spelling.is_some(),
             interim: 0,
             body_idle: Duration::ZERO,

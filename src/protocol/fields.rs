@@ -9,9 +9,6 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
-/// Fields that are put on a usual message on its way: room for them is made when the map is.
-const ROOM_FOR_MORE: usize = 8;
-
 /// Fields of a usual head.
 const USUAL_FIELDS: usize = 12;
 
@@ -59,9 +56,10 @@ impl Fields {
         });
     }
 
-    /// The fields as a map; values share the head's memory. `None`: what passed as sound is not, for the `http` crate.
-    pub(super) fn map(&self, head: &Bytes) -> Option<HeaderMap> {
-        let mut map = HeaderMap::with_capacity(self.list.len() + ROOM_FOR_MORE);
+    /// The fields as a map with room for so many more; values share the head's memory. `None`: what passed as sound is not, for the
+    /// `http` crate.
+    pub(super) fn map(&self, head: &Bytes, room: usize) -> Option<HeaderMap> {
+        let mut map = HeaderMap::with_capacity(self.list.len() + room);
         for field in &self.list {
             let name = HeaderName::from_bytes(head.get(field.name())?).ok()?;
             let value = HeaderValue::from_maybe_shared(head.slice(index(field.value)..index(field.end))).ok()?;
@@ -107,7 +105,7 @@ pub(super) fn trailers(section: Vec<u8>) -> HeaderMap {
         }
         start += end + 1;
     }
-    fields.map(&section).unwrap_or_default()
+    fields.map(&section, 0).unwrap_or_default()
 }
 
 /// How the names of a head were written.
@@ -184,7 +182,7 @@ mod tests {
             start += line.len();
         }
         let head = Bytes::from_static(head.as_bytes());
-        (fields.map(&head).unwrap(), fields.spelling(head))
+        (fields.map(&head, 0).unwrap(), fields.spelling(head))
     }
 
     fn spelt(map: &HeaderMap, spelling: &Spelling) -> Vec<String> {

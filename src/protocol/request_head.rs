@@ -18,6 +18,9 @@ use super::request_line::{REQUEST_LINE_ROOM, RequestLine};
 /// Longest Content-Length: common servers keep the largest numbers for themselves.
 const MAX_CONTENT_LENGTH: u64 = u64::MAX - 2;
 
+/// Fields that are put on a usual request on its way: room for them is made when the map is.
+const ROOM_FOR_MORE: usize = 8;
+
 /// Longest name that the `http` crate takes.
 const MAX_NAME_BYTES: usize = u16::MAX as usize;
 
@@ -275,7 +278,7 @@ impl HeadJudge {
         } else {
             Version::HTTP_10
         };
-        *request.headers_mut() = self.fields.map(head)?;
+        *request.headers_mut() = self.fields.map(head, ROOM_FOR_MORE)?;
         Some(RequestHead {
             request,
             spelling: keep_spelling.then(|| self.fields.spelling(head.clone())),

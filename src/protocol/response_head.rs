@@ -19,6 +19,9 @@ use super::{MAX_FIELDS, MAX_HEAD_BYTES};
 /// Bytes of a response's trailers.
 const MAX_TRAILER_BYTES: usize = 64 * 1024;
 
+/// Fields that are put on a usual response on its way.
+const ROOM_FOR_MORE: usize = 4;
+
 /// What is wrong with a response.
 type Nonsense = &'static str;
 
@@ -155,7 +158,7 @@ impl ResponseJudge {
         } else {
             Version::HTTP_10
         };
-        *response.headers_mut() = self.fields.map(head)?;
+        *response.headers_mut() = self.fields.map(head, ROOM_FOR_MORE)?;
         let reason = head.get(self.reason.0..self.reason.1)?;
         if status.canonical_reason().map(str::as_bytes) != Some(reason) {
             response.extensions_mut().insert(ReasonPhrase::try_from(reason).ok()?);

@@ -58,7 +58,7 @@ impl Connection {
 #[derive(Debug, Clone, Copy)]
 pub struct Outgoing<'r> {
     /// Method, target and headers; they frame the body.
-    pub parts: &'r request::Parts,
+    pub head: &'r request::Parts,
     /// How the client wrote the headers' names; `None`: lower case.
     pub spelling: Option<&'r Spelling>,
     /// Stands in place of the headers' own.
@@ -68,23 +68,23 @@ pub struct Outgoing<'r> {
 /// INVARIANT: what frames the body is written from the framing that is used. The headers may lack it, for `Connection` can name
 /// them away (hardening r04), and must not say anything else.
 pub(super) fn write_head(text: &mut Vec<u8>, request: &Outgoing<'_>, framing: &Framing) {
-    let Outgoing { parts, spelling, host } = request;
-    text.extend_from_slice(parts.method.as_str().as_bytes());
+    let Outgoing { head, spelling, host } = request;
+    text.extend_from_slice(head.method.as_str().as_bytes());
     text.push(b' ');
-    let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     text.extend_from_slice(target.as_bytes());
     text.extend_from_slice(b" HTTP/1.1\r\n");
     if let Some(host) = host {
         outbox::field(text, host_name(*spelling).as_bytes(), host.as_bytes());
     }
-    let said = outbox::said_length(&parts.headers);
+    let said = outbox::said_length(&head.headers);
     let keeps_length = match framing {
         Framing::Length(length) => said == Some(*length),
         Framing::Nothing => said == Some(0),
         Framing::Chunked { .. } | Framing::UntilClose => false,
     };
     let takes_trailers = Cell::new(false);
-    outbox::fields(text, &parts.headers, *spelling, |name| match *name {
+    outbox::fields(text, &head.headers, *spelling, |name| match *name {
         header::HOST => host.is_some(),
         header::CONTENT_LENGTH => !keeps_length,
         header::TRANSFER_ENCODING => true,

@@ -16,7 +16,7 @@ use crate::policy::headers::address_value;
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::protocol::downstream::{After, Arrival, Downstream, RequestStream};
 use crate::protocol::stream::Stream;
-use crate::protocol::turn::in_turn;
+use crate::protocol::turn::{in_turn, poll_in_turn};
 use crate::runtime::gateway::Phase;
 use crate::runtime::request_body::ClientBody;
 
@@ -84,10 +84,16 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, st
     let mut drains = false;
     loop {
         let arrival = std::future::poll_fn(|cx| {
-            drains = drains || draining.as_mut().poll(cx).is_ready();
+            let arrived = connection.lock().poll_arrival(cx, drains);
+            if arrived.is_ready() || drains || draining.as_mut().poll(cx).is_pending() {
+                return arrived;
+            }
+            drains = true;
             connection.lock().poll_arrival(cx, drains)
         });
         let Some(arrival) = arrival.await else { break };
+        // Once all are read that have come.
+        in_turn().await;
         let refusal = arrival.refusal;
         let answered = {
             let handling = pin!(handler::answer(&client, outgoing(&connection, arrival), refusal, None));
@@ -124,12 +130,14 @@ fn outgoing(connection: &Arc<Mutex<Downstream>>, arrival: Arrival) -> Box<Outgoi
         body,
         ..
     } = arrival;
-    let upgrade = upgrade_of(request.version(), request.method(), request.headers());
+    let (head, ()) = request.into_parts();
+    let upgrade = upgrade_of(head.version, &head.method, &head.headers);
     let body = body.map_or(ClientBody::Empty, |length| {
         ClientBody::Http1(RequestStream::new(connection.clone(), length))
     });
     Box::new(Outgoing {
-        request: request.map(|()| body),
+        head,
+        body,
         spelling,
         upgrade: upgrade.map(Upgrade::new),
     })
@@ -137,11 +145,10 @@ fn outgoing(connection: &Arc<Mutex<Downstream>>, arrival: Arrival) -> Box<Outgoi
 
 /// Handles a request; `None`: the client went away meanwhile, and the handling was dropped.
 async fn unless_gone<T>(connection: &Mutex<Downstream>, mut handling: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(handled) = handling.as_mut().poll(cx) {
-            return Poll::Ready(Some(handled));
-        }
-        connection.lock().poll_gone(cx).map(|()| None)
+    std::future::poll_fn(|cx| match poll_in_turn(handling.as_mut(), cx) {
+        (Poll::Ready(handled), _) => Poll::Ready(Some(handled)),
+        (Poll::Pending, true) => Poll::Pending,
+        (Poll::Pending, false) => connection.lock().poll_gone(cx).map(|()| None),
     })
     .await
 }

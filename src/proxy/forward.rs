@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderValue, Request, StatusCode};
 
 use crate::policy::action::{Forward, Target};
 use crate::policy::credential::{WEBSOCKET_PROTOCOL, websocket_bearer};
@@ -13,6 +13,7 @@ use crate::policy::trace::Span;
 use crate::policy::verdict::Permit;
 use crate::protocol::Spelling;
 use crate::protocol::exchange::ResponseHead;
+use crate::protocol::turn::in_turn;
 use crate::runtime::request_body::{BodyFault, ClientBody, Progress, RequestBody};
 use crate::runtime::snapshot::Snapshot;
 
@@ -30,8 +31,10 @@ use super::upgrade::Upgrade;
 
 /// A request that may go.
 pub struct Outgoing {
-    /// As the client sent it.
-    pub request: Request<ClientBody>,
+    /// Its head: the client's until it is judged, from then on what the upstream is to get.
+    pub head: Parts,
+    /// Its body.
+    pub body: ClientBody,
     /// How its headers' names were written; `None`: lower case.
     pub spelling: Option<Spelling>,
     /// The upgrade that it asks for.
@@ -48,35 +51,30 @@ pub async fn forward(
     record: &mut Record,
     permit: Permit<'_>,
     to: &Forward,
-    outgoing: Box<Outgoing>,
+    mut outgoing: Box<Outgoing>,
 ) -> Result<Answer, ForwardError> {
     let route = permit.route();
     let upstream = snapshot.upstreams.get(to.upstream).ok_or(ForwardError::Unreachable)?;
     let mut place = upstream.enter().ok_or(ForwardError::Full)?;
-    let Outgoing {
-        request,
-        spelling,
-        upgrade,
-    } = *outgoing;
-    let protocol = upgrade.as_ref().map(|upgrade| upgrade.protocol.clone());
-    let hides = upgrade.is_some() && route.headers.hide_websocket_tokens;
-    let bearer = hides.then(|| websocket_bearer(request.headers())).flatten();
-    let (parts, body) = for_upstream(client, snapshot, record, &permit, to, protocol, request)?;
-    let public = Public::of(record, &parts.headers, route.headers.preserve_host);
+    let hides = outgoing.upgrade.is_some() && route.headers.hide_websocket_tokens;
+    let bearer = hides.then(|| websocket_bearer(&outgoing.head.headers)).flatten();
+    let body = for_upstream(client, snapshot, record, &permit, to, &mut outgoing)?;
+    let public = Public::of(record, &outgoing.head.headers, route.headers.preserve_host);
     let progress = record.progress.clone();
     let sending = Sending {
         place: &mut place,
         upstream,
         worker: client.worker.index,
-        parts: &parts,
-        spelling: spelling.as_ref(),
-        own_host: !route.headers.keeps_host(&parts.headers),
+        head: &outgoing.head,
+        spelling: outgoing.spelling.as_ref(),
+        own_host: !route.headers.keeps_host(&outgoing.head.headers),
         response_timeout: to.response_timeout,
         progress: progress.as_deref(),
         now_ns: record.now.monotonic_ns,
         clock: client.worker.gateway.clock,
     };
     let answered = sending.send(body).await;
+    in_turn().await;
     record.sent_to(upstream, place.endpoint_place());
     record.waited();
     let (ResponseHead { response, spelling }, reply) =
@@ -94,7 +92,7 @@ pub async fn forward(
     let ends = permit.ends_s().and_then(|ends_s| Expiry::at(ends_s, clock.unix_ms()));
     let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
         // One that nobody asked for, or that answers somebody else's key, is nonsense (hardening r30).
-        let upgrade = upgrade.filter(|upgrade| upgrade.is_accepted_by(&head.headers));
+        let upgrade = outgoing.upgrade.filter(|upgrade| upgrade.is_accepted_by(&head.headers));
         let client = upgrade.ok_or(ForwardError::BadGateway)?.client;
         let Reply::Http1(exchange) = reply else {
             return Err(ForwardError::BadGateway);
@@ -111,17 +109,19 @@ pub async fn forward(
     Ok(Answer { head, spelling, body })
 }
 
-/// The client's request as the upstream is to get it.
+/// Makes the client's request the upstream's, and gives its body.
 fn for_upstream(
     client: &Client,
     snapshot: &Snapshot,
     record: &mut Record,
     permit: &Permit<'_>,
     to: &Forward,
-    upgrade: Option<HeaderValue>,
-    request: Request<ClientBody>,
-) -> Result<(Parts, RequestBody), ForwardError> {
+    outgoing: &mut Outgoing,
+) -> Result<RequestBody, ForwardError> {
     let route = permit.route();
+    let Outgoing {
+        head, body, upgrade, ..
+    } = outgoing;
     let hop = Hop {
         origin: &record.origin,
         peer: &client.peer_value,
@@ -129,25 +129,25 @@ fn for_upstream(
         secret_allowed: snapshot.policy.secret_allowed_from(record.origin.client),
         secure: client.transport().is_secure(),
         request_id: &record.request_id,
-        upgrade,
+        upgrade: upgrade.as_ref().map(|upgrade| upgrade.protocol.clone()),
         trace: record.trace.span().and_then(Span::onward),
     };
-    let (mut parts, body) = request.into_parts();
-    let (body, progress) = RequestBody::of(body, route.max_body, is_idempotent(&parts.method));
+    let body = std::mem::replace(body, ClientBody::Empty);
+    let (body, progress) = RequestBody::of(body, route.max_body, is_idempotent(&head.method));
     snapshot
         .policy
         .headers
-        .to_upstream(&mut parts.headers, &route.headers, permit.identity(), &hop);
+        .to_upstream(&mut head.headers, &route.headers, permit.identity(), &hop);
     record.progress = progress;
     if let Some(rewrite) = &to.rewrite {
         let target = Target {
             host: None,
-            uri: &parts.uri,
+            uri: &head.uri,
             pattern: permit.pattern(),
         };
-        parts.uri = rewrite.uri(&target).ok_or(ForwardError::BadGateway)?;
+        head.uri = rewrite.uri(&target).ok_or(ForwardError::BadGateway)?;
     }
-    Ok((parts, body))
+    Ok(body)
 }
 
 /// An exchange that failed because of the request's body is the client's failure, not the upstream's.

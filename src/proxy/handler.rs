@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::Response;
+use http::request::Parts;
 
 use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
@@ -11,7 +12,7 @@ use crate::policy::judge::{self, Refused};
 use crate::policy::preflight::{Preflight, policy_without_route, preflight};
 use crate::policy::verdict::{Effect, Permit, Verdict};
 use crate::protocol::refusal::Refusal;
-use crate::runtime::request_body::ClientBody;
+use crate::protocol::turn::in_turn;
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::{evidence, shadow};
 
@@ -30,7 +31,7 @@ pub async fn answer(
     stream: Option<OpenStream>,
 ) -> Response<ResponseBody> {
     let snapshot = client.worker.gateway.snapshot();
-    let record = Record::begin(client, snapshot.clone(), &outgoing.request, stream);
+    let record = Record::begin(client, snapshot.clone(), &outgoing.head, stream);
     match refusal {
         Some(refusal) => respond::denial(record, refused_head(refusal), &Carried::default()),
         None => judge_and_answer(client, &snapshot, record, outgoing).await,
@@ -44,8 +45,11 @@ async fn judge_and_answer(
     outgoing: Box<Outgoing>,
 ) -> Response<ResponseBody> {
     // A future of its own: what only the judgement needs is gone when the request waits for its upstream.
-    match judge(client, snapshot, &mut record, &outgoing.request).await {
-        Judged::Allowed(permit, carried) => act(client, snapshot, record, permit, carried, outgoing).await,
+    match judge(client, snapshot, &mut record, &outgoing.head).await {
+        Judged::Allowed(permit, carried) => {
+            in_turn().await;
+            act(client, snapshot, record, permit, &carried, outgoing).await
+        }
         Judged::Refused(denial, carried) => respond::denial(record, denial, &carried),
         Judged::Preflight(preflight) => respond::preflight(record, &preflight),
     }
@@ -58,12 +62,7 @@ enum Judged<'a> {
     Preflight(Preflight<'a>),
 }
 
-async fn judge<'a>(
-    client: &Client,
-    snapshot: &'a Snapshot,
-    record: &mut Record,
-    request: &Request<ClientBody>,
-) -> Judged<'a> {
+async fn judge<'a>(client: &Client, snapshot: &'a Snapshot, record: &mut Record, request: &Parts) -> Judged<'a> {
     // The head is kept whole until the verdict: facts borrow it, and nothing is taken off before it was judged.
     let mut facts = match facts(client, record, request) {
         Ok(facts) => facts,
@@ -125,31 +124,31 @@ async fn act(
     snapshot: &Snapshot,
     mut record: Box<Record>,
     permit: Permit<'_>,
-    carried: Carried<'_>,
+    carried: &Carried<'_>,
     outgoing: Box<Outgoing>,
 ) -> Response<ResponseBody> {
     match &permit.route().action {
         Action::Forward(to) => match forward::forward(client, snapshot, &mut record, permit, to, outgoing).await {
-            Ok(answer) => respond::forwarded(record, answer, &carried),
-            Err(error) => respond::failure(record, error, &carried),
+            Ok(answer) => respond::forwarded(record, answer, carried),
+            Err(error) => respond::failure(record, error, carried),
         },
-        Action::Respond(answer) => respond::fixed(record, permit, answer, &carried),
+        Action::Respond(answer) => respond::fixed(record, permit, answer, carried),
         // Facts are read again: redirects are few, and every forwarded request would keep what they need.
-        Action::Redirect(redirect) => match facts(client, &record, &outgoing.request) {
+        Action::Redirect(redirect) => match facts(client, &record, &outgoing.head) {
             Ok(facts) => {
                 let target = facts.target(permit.pattern());
-                respond::redirect(record, permit, redirect, &target, &carried)
+                respond::redirect(record, permit, redirect, &target, carried)
             }
-            Err(denial) => respond::denial(record, denial, &carried),
+            Err(denial) => respond::denial(record, denial, carried),
         },
     }
 }
 
-fn facts<'r>(client: &'r Client, record: &Record, request: &'r Request<ClientBody>) -> Result<Facts<'r>, Denial> {
+fn facts<'r>(client: &'r Client, record: &Record, request: &'r Parts) -> Result<Facts<'r>, Denial> {
     Facts::read(
-        request.method(),
-        request.uri(),
-        request.headers(),
+        &request.method,
+        &request.uri,
+        &request.headers,
         record.origin,
         client.admitted.listener.index,
         record.now,

@@ -107,8 +107,10 @@ async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Reques
     let (open, begun) = streams.begin();
     let Translated { refusal, upgrade } = translate::request(&mut request, &client.admitted.listener.head_limits());
     let is_head = *request.method() == Method::HEAD;
+    let (head, body) = request.into_parts();
     let outgoing = Box::new(Outgoing {
-        request: request.map(ClientBody::http2),
+        head,
+        body: ClientBody::http2(body),
         spelling: None,
         upgrade,
     });

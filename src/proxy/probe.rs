@@ -102,7 +102,7 @@ async fn is_well(upstream: &Upstream, endpoint: &Endpoint, workers: usize, healt
     let (parts, ()) = request.into_parts();
     let attempt = Attempt {
         outgoing: Outgoing {
-            parts: &parts,
+            head: &parts,
             spelling: None,
             host: Some(&endpoint.authority),
         },

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 
 use crate::observe::Decision;
 use crate::policy::address::Origin;
@@ -17,7 +18,7 @@ use crate::policy::shadow::Shadowed;
 use crate::policy::trace::Trace;
 use crate::policy::usage::{Tokens, UsageReader};
 use crate::policy::verdict::{Allowances, Effect, Verdict};
-use crate::runtime::request_body::{ClientBody, Progress};
+use crate::runtime::request_body::Progress;
 use crate::runtime::shadow::Compared;
 use crate::runtime::snapshot::Snapshot;
 use crate::runtime::upstream::Upstream;
@@ -111,7 +112,7 @@ impl Record {
     pub fn begin(
         client: &Arc<Client>,
         snapshot: Arc<Snapshot>,
-        request: &Request<ClientBody>,
+        request: &Parts,
         stream: Option<OpenStream>,
     ) -> Box<Self> {
         let gateway = &client.worker.gateway;
@@ -123,7 +124,7 @@ impl Record {
             peer_trusted: false,
             client: peer,
         };
-        let origin = trust.map_or(stranger, |trust| trust.origin(peer, request.headers()));
+        let origin = trust.map_or(stranger, |trust| trust.origin(peer, &request.headers));
         let log = &snapshot.config.log;
         gateway.metrics.requests_in_flight.inc();
         let began_ns = gateway.clock.unix_ns();
@@ -135,19 +136,19 @@ impl Record {
             },
             began_ns,
             origin,
-            request_id: head::id_of(&snapshot, request),
-            trace: head::trace_of(&snapshot, request.headers()),
+            request_id: head::id_of(&snapshot, &request.headers),
+            trace: head::trace_of(&snapshot, &request.headers),
             bytes_out: 0,
             progress: None,
             tunnel_in: 0,
-            untrusted_forwarding: !origin.peer_trusted && head::says_where_from(request.headers()),
-            method: request.method().clone(),
-            target: request.uri().clone(),
-            version: request.version(),
-            host: request.headers().get(header::HOST).cloned(),
+            untrusted_forwarding: !origin.peer_trusted && head::says_where_from(&request.headers),
+            method: request.method.clone(),
+            target: request.uri.clone(),
+            version: request.version,
+            host: request.headers.get(header::HOST).cloned(),
             user_agent: log
                 .user_agent
-                .then(|| request.headers().get(header::USER_AGENT).cloned())
+                .then(|| request.headers.get(header::USER_AGENT).cloned())
                 .flatten(),
             status: client_closed_request(),
             route: None,
@@ -171,7 +172,7 @@ impl Record {
             overhead_ns: 0,
             client: client.clone(),
             snapshot,
-            is_grpc: grpc::is_call(request.version(), request.headers()),
+            is_grpc: grpc::is_call(request.version, &request.headers),
             _stream: stream,
         })
     }

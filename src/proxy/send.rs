@@ -27,7 +27,7 @@ pub struct Sending<'a> {
     /// Whose pool.
     pub worker: usize,
     /// The request's head.
-    pub parts: &'a Parts,
+    pub head: &'a Parts,
     /// How its names were written; `None`: they are sent in lower case.
     pub spelling: Option<&'a Spelling>,
     /// `Host` names the endpoint; else it is sent as it stands.
@@ -50,7 +50,7 @@ impl Sending<'_> {
     /// How the last attempt failed.
     pub async fn send(self, mut body: RequestBody) -> Result<(ResponseHead, Reply), ForwardError> {
         let upstream = self.upstream;
-        let repeatable = is_idempotent(&self.parts.method) && self.progress.is_none_or(Progress::keeps);
+        let repeatable = is_idempotent(&self.head.method) && self.progress.is_none_or(Progress::keeps);
         let mut tries = Tries::new(upstream, repeatable, self.response_timeout);
         let mut may_reuse = true;
         loop {
@@ -75,7 +75,7 @@ impl Sending<'_> {
             };
             let attempt = Attempt {
                 outgoing: Outgoing {
-                    parts: self.parts,
+                    head: self.head,
                     spelling: self.spelling,
                     host: self.own_host.then_some(&endpoint.authority),
                 },
@@ -154,8 +154,8 @@ impl Attempt<'_> {
                 }
             }
             Connection::Http2(mut stream) => {
-                let Outgoing { parts, host, .. } = self.outgoing;
-                let request = send_http2::request(parts, host, body, self.secure);
+                let Outgoing { head, host, .. } = self.outgoing;
+                let request = send_http2::request(head, host, body, self.secure);
                 // Boxed: only such upstreams need it, and every connection would pay for it.
                 let (head, body) =
                     Box::pin(send_http2::head(&mut stream, request, self.patience, self.progress)).await?;

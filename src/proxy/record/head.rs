@@ -2,17 +2,16 @@
 
 use aws_lc_rs::rand;
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::policy::address::{X_FORWARDED_FOR, X_REAL_IP};
 use crate::policy::request_id;
 use crate::policy::trace::{Chance, Trace};
-use crate::runtime::request_body::ClientBody;
 use crate::runtime::snapshot::Snapshot;
 
 /// A client's own id is kept when it is one and sound; else it is a UUIDv7 (RFC 9562), which sorts by time.
-pub(super) fn id_of(snapshot: &Snapshot, request: &Request<ClientBody>) -> HeaderValue {
-    if let Some(id) = request_id::of_client(snapshot.policy.headers.request_id.as_ref(), request.headers()) {
+pub(super) fn id_of(snapshot: &Snapshot, headers: &HeaderMap) -> HeaderValue {
+    if let Some(id) = request_id::of_client(snapshot.policy.headers.request_id.as_ref(), headers) {
         return id.clone();
     }
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];

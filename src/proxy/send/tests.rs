@@ -41,7 +41,7 @@ async fn send(upstream: &Arc<Upstream>, path: &str) -> Result<(ResponseHead, Rep
         place: &mut place,
         upstream,
         worker: 0,
-        parts: &parts,
+        head: &parts,
         spelling: None,
         own_host: true,
         response_timeout: Duration::ZERO,
