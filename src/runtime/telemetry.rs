@@ -15,7 +15,7 @@ use crate::observe::metrics::TelemetryMetrics;
 use crate::observe::span::{Sender, ServerSpan};
 use crate::policy::trace::Sampling;
 
-use super::published::{is_plain, reason, trusting};
+use super::http_client::{client_of, is_plain, reason};
 use super::refresh::shortened;
 
 /// Bytes of spans that wait, of all workers. An export is as large at most; collectors take 20 MiB by default.
@@ -231,9 +231,11 @@ impl Telemetry {
     async fn post(&self, courier: &mut Courier, batch: &Batch) -> Result<(), Failure> {
         let client = match &courier.client {
             Some(client) => client,
-            None => courier
-                .client
-                .insert(client(&self.spec.url).map_err(Failure::unreached)?),
+            None => {
+                let client = client_of(is_plain(&self.spec.url), None, TIMEOUT)
+                    .and_then(|client| client.build().map_err(reason));
+                courier.client.insert(client.map_err(Failure::unreached)?)
+            }
         };
         let mut headers = HeaderMap::new();
         for (name, value) in &self.spec.headers {
@@ -284,15 +286,6 @@ impl Failure {
             after: None,
         }
     }
-}
-
-/// Redirects are not followed: a credential goes where the config says, and nowhere else.
-fn client(url: &str) -> Result<reqwest::Client, String> {
-    let client = reqwest::Client::builder()
-        .timeout(TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")));
-    trusting(client, None, is_plain(url))?.build().map_err(reason)
 }
 
 fn pause_after(failures: u32) -> Duration {
