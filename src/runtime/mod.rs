@@ -10,6 +10,7 @@ pub mod http_client;
 pub mod keys;
 pub mod log;
 pub mod meters;
+mod pause;
 pub mod published;
 pub mod refresh;
 pub mod reload;

@@ -16,7 +16,7 @@ use crate::observe::span::{Sender, ServerSpan};
 use crate::policy::trace::Sampling;
 
 use super::http_client::{client_of, is_plain, reason};
-use super::refresh::shortened;
+use super::pause::{doubled, shortened};
 
 /// Bytes of spans that wait, of all workers. An export is as large at most; collectors take 20 MiB by default.
 const MOST_WAITING: usize = 8 << 20;
@@ -289,9 +289,7 @@ impl Failure {
 }
 
 fn pause_after(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(doublings));
-    shortened(pause.min(LONGEST_PAUSE), JITTER)
+    shortened(doubled(FIRST_PAUSE, LONGEST_PAUSE, failures), JITTER)
 }
 
 /// In seconds, or as a date (RFC 9110 §10.2.3).

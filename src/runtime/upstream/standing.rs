@@ -8,6 +8,7 @@ use std::time::Duration;
 use prometheus::IntGauge;
 
 use crate::runtime::clock::nanos;
+use crate::runtime::pause::doubled;
 
 /// Failures in a row after which an endpoint pauses.
 const FAILURES: u32 = 3;
@@ -126,9 +127,7 @@ impl Standing {
     }
 
     fn pause_ns(&self) -> u64 {
-        let doubled = self.pauses.load(Ordering::Relaxed).saturating_sub(1).min(16);
-        let pause = FIRST_PAUSE.saturating_mul(1 << doubled).min(LONGEST_PAUSE);
-        nanos(pause)
+        nanos(doubled(FIRST_PAUSE, LONGEST_PAUSE, self.pauses.load(Ordering::Relaxed)))
     }
 
     fn tell(&self, changed: Option<bool>) -> Change {
