@@ -10,6 +10,7 @@ use clap::Args;
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value, json};
 
+use crate::command::waiting_for;
 use crate::config::model::RemoteKeys;
 use crate::config::secret::Secret;
 use crate::config::{Environment, load};
@@ -147,9 +148,7 @@ impl Service {
                 .map_err(|()| "api_keys.remote.manage_url has no path")?;
             segments.pop_if_empty().push(id);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| error.to_string())?;
-        runtime.block_on(self.answer(method, url, body))
+        waiting_for(self.answer(method, url, body))?
     }
 
     async fn answer(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Value, String> {
