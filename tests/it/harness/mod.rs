@@ -23,11 +23,11 @@ use ::gateway::policy::digest::SecretDigest;
 
 pub use auth_service::AuthService;
 pub use browser::Browser;
-pub use client::{Client, Request, Response, refused, status};
+pub use client::{Client, Request, Response, left, refused, status, with_key};
 pub use clock::Clock;
 pub use collector::{Collector, Exported};
 pub use dice::Dice;
-pub use gateway::{Gateway, Setup};
+pub use gateway::{Gateway, OPEN, Setup, open_to, with_listener};
 pub use issuer::{Issuer, Key};
 pub use names::Names;
 pub use redis::{Redis, RedisCluster};
