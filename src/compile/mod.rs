@@ -39,7 +39,7 @@ pub use routes::{Hidden, Names};
 pub use store::{Servers, StoreSpec};
 pub use telemetry::TelemetrySpec;
 pub use tls::{ClientTls, ServerTls};
-pub use validators::{API_KEYS, CredentialIn, Own, Question, ValidatorSpec};
+pub use validators::{CredentialIn, Own, Question, ValidatorSpec};
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! `[resource]`: the metadata that tells clients which authorization servers' tokens are taken here (RFC 9728), as a route that answers
-//! by itself.
+//! `[resource]`: the metadata that tells clients which authorization servers' tokens are taken here (RFC 9728), as a route that
+//! answers by itself.
 
 use std::sync::Arc;
 
