@@ -171,9 +171,7 @@ impl Keys {
             let (published, _odd) = KeySet::from_jwks(&document).map_err(|error| missing(spec, &error.to_string()))?;
             keys = published;
         }
-        let secrets: Vec<&[u8]> = spec.secrets.iter().map(|secret| secret.expose().as_bytes()).collect();
-        keys.add_secrets(&secrets);
-        Ok(keys)
+        Ok(spec.with_secrets(keys))
     }
 
     /// `None`: the issuer publishes none.

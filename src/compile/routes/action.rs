@@ -8,7 +8,7 @@ use crate::policy::action::{Action, Asked, Fixed, Forward, Redirect};
 use crate::policy::pattern::Pattern;
 use crate::policy::template::{Part, Template};
 
-use super::{Compiling, list};
+use super::Compiling;
 
 /// Answers that end with their head (RFC 9110 §6.4.1).
 const WITHOUT_BODY: [u16; 3] = [204, 205, 304];
@@ -32,8 +32,8 @@ impl Compiling<'_, '_> {
     fn forward(&mut self, name: &str) -> Forward {
         let place = self.names.upstreams.get(name).copied();
         if place.is_none() {
-            let known = list(self.config.upstreams.keys().map(String::as_str));
-            self.problem("upstream", format!("no upstream \"{name}\"; there are: {known}"));
+            let known = self.config.upstreams.keys().map(String::as_str);
+            self.unknown("upstream", &format!("upstream \"{name}\""), known);
         }
         let configured = self.config.upstreams.get(name);
         let response_timeout = self
