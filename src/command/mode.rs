@@ -18,7 +18,7 @@ use crate::config::model::{AuthMethod, Config, Route};
 use crate::config::{Environment, Loaded, Modes, load_and, modes_in, nearest};
 use crate::demo::Paint;
 
-use super::{compiled, exit, failed, invalid_config};
+use super::{compiled, exit, failed, invalid_config, print_json};
 use overrides_file::{Held, text_of};
 
 /// What is to be changed.
@@ -231,13 +231,7 @@ fn list(config: &Config, modes: &[ModeInForce], json: bool) -> ExitCode {
         })
         .collect();
     if json {
-        return match serde_json::to_string_pretty(&rows) {
-            Ok(text) => {
-                println!("{text}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => failed(error),
-        };
+        return print_json(&rows, ExitCode::SUCCESS);
     }
     let paint = Paint::for_stdout();
     let width = rows.iter().map(|row| row.route.chars().count()).max().unwrap_or(0);

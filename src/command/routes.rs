@@ -15,7 +15,7 @@ use crate::policy::authz::Requirement;
 use crate::policy::limit::Limit;
 use crate::policy::route::{Methods, Route};
 
-use super::{compiled, failed};
+use super::{compiled, print_json};
 
 /// How it is shown.
 #[derive(Debug, Args)]
@@ -36,17 +36,11 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         .zip(&compiled.modes)
         .map(|((written, route), mode)| Row::of(written, route, mode, &loaded.sources))
         .collect();
-    if !options.json {
-        print!("{}", table(&rows, Paint::for_stdout()));
-        return ExitCode::SUCCESS;
+    if options.json {
+        return print_json(&rows, ExitCode::SUCCESS);
     }
-    match serde_json::to_string_pretty(&rows) {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => failed(error),
-    }
+    print!("{}", table(&rows, Paint::for_stdout()));
+    ExitCode::SUCCESS
 }
 
 /// One route; field names are the JSON's and do not change.
