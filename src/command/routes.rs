@@ -56,7 +56,7 @@ struct Row {
     methods: Vec<String>,
     /// Where requests go, or what is answered at once.
     upstream: String,
-    auth: Auth,
+    auth: ModeInForce,
     require: Vec<Required>,
     limits: Vec<LimitRow>,
     /// Where each key was written; those not named hold their default.
@@ -64,19 +64,6 @@ struct Row {
     /// The route's own place, and what came from elsewhere.
     #[serde(skip)]
     from: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Auth {
-    configured: String,
-    /// What is in force: another after `gateway mode`, by a variable, or with `server.use_jwt_auth` off.
-    effective: String,
-    /// Who had the last word: file, overrides, shared, environment or use_jwt_auth.
-    by: &'static str,
-    /// Where that is written.
-    at: String,
-    shadow: Option<String>,
-    canary: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,14 +95,7 @@ impl Row {
                 Action::Respond { status, .. } => format!("respond {status}"),
                 Action::Redirect { to, status } => format!("redirect {status} {to}"),
             },
-            auth: Auth {
-                configured: mode.configured.clone(),
-                effective: mode.effective.clone(),
-                by: mode.by.name(),
-                at: mode.at.clone(),
-                shadow: mode.shadow.clone(),
-                canary: mode.canary.clone(),
-            },
+            auth: mode.clone(),
             require: route.requirements.iter().map(required).collect(),
             limits: route
                 .address_limits
