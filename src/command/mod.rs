@@ -109,6 +109,14 @@ fn invalid_config(errors: &ConfigErrors) -> ExitCode {
     ExitCode::from(exit::INVALID_CONFIG)
 }
 
+/// Waits for an answer, on a runtime of its own; an error: the system gave none.
+fn waiting_for<T>(answer: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .map(|runtime| runtime.block_on(answer))
+        .map_err(|error| error.to_string())
+}
+
 /// Prints why a command failed.
 fn failed(reason: impl std::fmt::Display) -> ExitCode {
     eprintln!("gateway: {reason}");

@@ -13,7 +13,7 @@ use crate::policy::digest::SecretDigest;
 use crate::runtime::clock::Clock;
 use crate::runtime::store::{Link, StoreError, within};
 
-use super::{compiled, failed};
+use super::{compiled, failed, waiting_for};
 
 /// What is revoked, and for how long.
 #[derive(Debug, Args)]
@@ -69,13 +69,7 @@ fn revoke(compiled: &Compiled, options: &Options) -> Result<(), String> {
         return Err("the config has no [revocation]: no gateway would know of it".to_owned());
     };
     let (key, value) = written(spec, &options.what)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    runtime
-        .block_on(write(&store.servers, &key, &value, options.ttl))
-        .map_err(|error| error.to_string())
+    waiting_for(write(&store.servers, &key, &value, options.ttl))?.map_err(|error| error.to_string())
 }
 
 async fn write(servers: &Servers, key: &str, value: &str, ttl: Option<Duration>) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ use crate::policy::authn::jwt::{KeySet, Unverified, verify};
 use crate::policy::digest::SecretDigest;
 use crate::policy::token::{TokenFault, VerifiedToken};
 
-use super::clock::Clock;
+use super::clock::{Clock, nanos};
 use fetching::Fetching;
 use generation::{Generation, Known};
 
@@ -246,8 +246,7 @@ impl Keys {
 
     /// Says when the next fetch is due; the refresher's alone.
     pub fn plan(&self, pause: Duration) {
-        let pause_ns = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
-        let next_ns = self.clock.monotonic_ns().saturating_add(pause_ns);
+        let next_ns = self.clock.monotonic_ns().saturating_add(nanos(pause));
         self.next_ns.store(next_ns, Ordering::Relaxed);
     }
 

@@ -3,14 +3,11 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Gate, Gateway, Issuer, Request, Setup, Upstream, eventually, refused, soon};
+use crate::harness::{
+    Gate, Gateway, Issuer, OPEN, Request, Upstream, eventually, open_to, refused, soon, with_listener,
+};
 
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
 const NO_BODY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-
-fn open_to(upstream: &Upstream) -> Setup {
-    Gateway::with(OPEN).upstream("up", upstream)
-}
 
 fn post(body: &str) -> Request {
     Request::new("POST", "/").body(body)
@@ -438,12 +435,6 @@ async fn r07_requests_with_unknown_keys_all_end_while_the_fetch_fails() {
     let good = gateway.send(&Request::get("/tokens").bearer(&issuer.token())).await;
     assert_eq!(good.head.status(), 200, "the keys at hand still serve");
     assert_eq!(issuer.fetches(), 2, "one for all of them");
-}
-
-fn with_listener(lines: &str) -> Setup {
-    Gateway::with(&format!(
-        "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n{lines}\n{OPEN}"
-    ))
 }
 
 #[tokio::test]

@@ -8,15 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::http2::{Answered, Http2, answered, request};
 use crate::harness::tls::Authority;
-use crate::harness::{Client, Gate, Gateway, Setup, Upstream, eventually, soon};
-
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
-
-fn with_listener(lines: &str) -> Setup {
-    Gateway::with(&format!(
-        "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n{lines}\n{OPEN}"
-    ))
-}
+use crate::harness::{Client, Gate, Gateway, OPEN, Upstream, eventually, soon, with_listener};
 
 /// The gateway's own refusal.
 #[track_caller]

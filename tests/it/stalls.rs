@@ -7,9 +7,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::harness::http2::{Http2, read, request};
-use crate::harness::{Client, Conversation, Gateway, Request, Setup, Upstream, soon};
+use crate::harness::{Client, Conversation, Gateway, OPEN, Request, Setup, Upstream, soon};
 
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
 const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 /// Soon over for a client that takes nothing; upstreams have all the time in the world.

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::command::waiting_for;
 use crate::compile::{Compiled, IssuerSpec, KeySource, ValidatorSpec};
 use crate::policy::authn::api_key::{Found, KeyFault};
 use crate::policy::authn::jwt::{self, KeySet, Unverified, verify};
@@ -191,13 +192,6 @@ impl Keys {
             }
         }
     }
-}
-
-fn waiting_for<T>(answer: impl Future<Output = T>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime
-        .map(|runtime| runtime.block_on(answer))
-        .map_err(|error| error.to_string())
 }
 
 fn missing(spec: &IssuerSpec, why: &str) -> Missing {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, cmd};
 
-use crate::command::{exit, failed};
+use crate::command::{exit, failed, waiting_for};
 use crate::compile::{Compiled, DecidedBy, StoreSpec};
 use crate::config::Modes;
 use crate::runtime::shared_modes::{ALIVE_MS, GATEWAYS, MODES, REVISION, Report, Reported, ms};
@@ -102,15 +102,15 @@ fn with(compiled: &Compiled, ask: impl AsyncFnOnce(Shared<'_>) -> Result<ExitCod
         eprintln!("gateway: --shared needs a [redis] that the gateways share");
         return ExitCode::from(exit::INVALID_CONFIG);
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(error),
-    };
-    let asked = runtime.block_on(async {
+    let asked = waiting_for(async {
         let link = Link::open(&spec.servers).await?;
         ask(Shared { spec, link }).await
     });
-    asked.unwrap_or_else(|error| failed(format!("the shared store: {error:?}")))
+    match asked {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => failed(error),
+        Err(error) => failed(error),
+    }
 }
 
 impl Shared<'_> {

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 
+use crate::runtime::clock::nanos;
+use crate::runtime::pause::doubled;
+
 /// Failures in a row after which an endpoint pauses.
 const FAILURES: u32 = 3;
 
@@ -124,9 +127,7 @@ impl Standing {
     }
 
     fn pause_ns(&self) -> u64 {
-        let doubled = self.pauses.load(Ordering::Relaxed).saturating_sub(1).min(16);
-        let pause = FIRST_PAUSE.saturating_mul(1 << doubled).min(LONGEST_PAUSE);
-        u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)
+        nanos(doubled(FIRST_PAUSE, LONGEST_PAUSE, self.pauses.load(Ordering::Relaxed)))
     }
 
     fn tell(&self, changed: Option<bool>) -> Change {

@@ -33,10 +33,10 @@ use crate::policy::denial::Denial;
 use crate::policy::digest::SecretDigest;
 use crate::policy::judge::KnownBy;
 
-use super::clock::Clock;
+use super::clock::{Clock, nanos};
 use super::store::Store;
 use breaker::Breaker;
-use entry::{Entry, Renewal, Serves, nanos};
+use entry::{Entry, Renewal, Serves};
 use flight::{Boarding, Job, Landing};
 use guesses::Allowance;
 use records::Shared;
