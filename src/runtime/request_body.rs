@@ -1,15 +1,14 @@
-//! A request body on its way to the upstream: counted, bounded, its progress told to whoever watches the time.
+//! A request body on its way to the upstream: counted, bounded, and kept where it may be sent again.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::Notify;
 
 use crate::protocol::downstream::{Cut, RequestStream};
 
@@ -90,13 +89,7 @@ pub struct Flowing {
 #[derive(Debug, Default)]
 pub struct Progress {
     bytes: AtomicU64,
-    /// Frames that went through: moves as long as the body flows.
-    frames: AtomicU64,
-    /// The upstream has asked for more than the client has sent.
-    starved: AtomicBool,
-    finished: AtomicBool,
     fault: parking_lot::Mutex<Option<BodyFault>>,
-    ended: Notify,
     /// Of a body that may be sent again.
     kept: Option<parking_lot::Mutex<Kept>>,
 }
@@ -173,24 +166,6 @@ impl Progress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Frames that went through.
-    #[must_use]
-    pub fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed)
-    }
-
-    /// Whether the client is waited for, rather than the upstream.
-    #[must_use]
-    pub fn is_starved(&self) -> bool {
-        self.starved.load(Ordering::Relaxed)
-    }
-
-    /// Whether the whole body went through.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
-    }
-
     /// Whether the body will be kept, to be sent again.
     #[must_use]
     pub const fn keeps(&self) -> bool {
@@ -231,19 +206,6 @@ impl Progress {
     #[must_use]
     pub fn fault(&self) -> Option<BodyFault> {
         *self.fault.lock()
-    }
-
-    /// Waits until the whole body went through.
-    pub async fn finished(&self) {
-        while !self.is_finished() {
-            self.ended.notified().await;
-        }
-    }
-
-    fn finish(&self) {
-        self.finished.store(true, Ordering::Release);
-        // One watcher at most; `notify_one` is remembered if it does not wait yet.
-        self.ended.notify_one();
     }
 
     fn fail(&self, fault: BodyFault) -> BodyFault {
@@ -297,18 +259,11 @@ impl Flowing {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        self.progress.starved.store(true, Ordering::Relaxed);
-        let frame = ready!(self.client.poll(cx));
-        self.progress.starved.store(false, Ordering::Relaxed);
-        let frame = match frame {
-            None => {
-                self.progress.finish();
-                return Poll::Ready(None);
-            }
+        let frame = match ready!(self.client.poll(cx)) {
+            None => return Poll::Ready(None),
             Some(Err(_)) => return Poll::Ready(Some(Err(self.progress.fail(BodyFault::Broken)))),
             Some(Ok(frame)) => frame,
         };
-        self.progress.frames.fetch_add(1, Ordering::Relaxed);
         let frame = self.without_undeclared(frame);
         self.progress.keep(&frame);
         let length = frame.data_ref().map_or(0, Bytes::len);
@@ -321,18 +276,6 @@ impl Flowing {
         if self.max > 0 && bytes > self.max {
             return Poll::Ready(Some(Err(self.progress.fail(BodyFault::TooLarge))));
         }
-        // hyper asks no further once a body of known length is whole.
-        if self.client.is_end() {
-            self.progress.finish();
-        }
         Poll::Ready(Some(Ok(frame)))
-    }
-}
-
-impl Drop for Flowing {
-    fn drop(&mut self) {
-        if self.client.is_end() {
-            self.progress.finish();
-        }
     }
 }
