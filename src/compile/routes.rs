@@ -130,6 +130,12 @@ impl Compiling<'_, '_> {
         self.problems.at(&format!("{}.{key}", self.at), message);
     }
 
+    /// Of the route's paths, as far as they are any.
+    fn patterns(&self) -> Vec<Pattern> {
+        let paths = self.written.paths.iter();
+        paths.filter_map(|path| Pattern::parse(path).ok()).collect()
+    }
+
     /// A name that nothing bears, and those that something does.
     fn unknown<'n>(&mut self, key: &str, named: &str, known: impl Iterator<Item = &'n str>) {
         let known: Vec<&str> = known.collect();

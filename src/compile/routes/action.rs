@@ -5,7 +5,6 @@ use http::{HeaderValue, StatusCode};
 
 use crate::config::model;
 use crate::policy::action::{Action, Asked, Fixed, Forward, Redirect};
-use crate::policy::pattern::Pattern;
 use crate::policy::template::{Part, Template};
 
 use super::Compiling;
@@ -99,8 +98,7 @@ impl Compiling<'_, '_> {
 
     /// A text with places for what is asked for: some of `words`, and path segments that every path of the route names.
     pub(super) fn template(&mut self, key: &str, text: &str, words: &[&str]) -> Template<Asked> {
-        let patterns = self.written.paths.iter().filter_map(|path| Pattern::parse(path).ok());
-        let patterns: Vec<Pattern> = patterns.collect();
+        let patterns = self.patterns();
         let named = |name: &str| patterns.iter().all(|pattern| pattern.names(name));
         let place = |word: &str| Asked::of_word(word, named).filter(|asked| is_segment(asked) || words.contains(&word));
         Template::parse(text, place).unwrap_or_else(|word| {
