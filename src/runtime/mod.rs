@@ -12,7 +12,7 @@ pub mod log;
 pub mod meters;
 mod pause;
 pub mod published;
-pub mod refresh;
+mod refresh;
 pub mod reload;
 pub mod request_body;
 pub mod revocation;

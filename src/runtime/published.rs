@@ -19,15 +19,15 @@ const MAX_DOCUMENT: usize = 1 << 20;
 const MAX_REDIRECTS: usize = 3;
 
 /// A key set as it came.
-pub struct Document {
+pub(super) struct Document {
     /// Its bytes.
-    pub body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     /// `Cache-Control: max-age`.
-    pub max_age: Option<Duration>,
+    pub(super) max_age: Option<Duration>,
 }
 
 /// Asks one issuer.
-pub struct Asker {
+pub(super) struct Asker {
     client: Client,
     /// Where its metadata said that its keys are.
     discovered: Option<Url>,
@@ -47,7 +47,7 @@ impl Asker {
     ///
     /// # Errors
     /// The CA cannot be read, or there is none at all.
-    pub fn of(spec: &IssuerSpec) -> Result<Self, String> {
+    pub(super) fn of(spec: &IssuerSpec) -> Result<Self, String> {
         let plain = matches!(&spec.source, KeySource::Url(url) if is_plain(url));
         let client = client_of(plain, spec.ca.as_deref(), spec.request_timeout)?.redirect(Policy::custom(|attempt| {
             if stays(&attempt) {
@@ -63,7 +63,7 @@ impl Asker {
     }
 
     /// Looks for the keys' place anew the next time.
-    pub fn forget_place(&mut self) {
+    pub(super) fn forget_place(&mut self) {
         self.discovered = None;
     }
 
@@ -71,7 +71,7 @@ impl Asker {
     ///
     /// # Errors
     /// Why it could not be had, without any URL, whose query may hold a key of ours (hardening r12).
-    pub async fn keys(&mut self, source: &KeySource) -> Result<Document, String> {
+    pub(super) async fn keys(&mut self, source: &KeySource) -> Result<Document, String> {
         match source {
             KeySource::Url(url) => self.document(parsed(url)?).await,
             KeySource::Discovery(issuer) => {
@@ -185,7 +185,7 @@ fn parsed(url: &str) -> Result<Url, String> {
 ///
 /// # Errors
 /// It cannot be read, or is too large.
-pub async fn read(path: &Path) -> Result<Document, String> {
+pub(super) async fn read(path: &Path) -> Result<Document, String> {
     let name = path.display();
     let body = tokio::fs::read(path)
         .await

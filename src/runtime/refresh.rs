@@ -27,7 +27,7 @@ const JITTER: f64 = 0.1;
 const JITTER_WHILE_DOWN: f64 = 0.5;
 
 /// Refreshes until nobody needs the keys.
-pub async fn refresh(keys: Weak<Keys>) {
+pub(super) async fn refresh(keys: Weak<Keys>) {
     let mut source = Source::default();
     while let Some(live) = in_force(&keys) {
         let Some(pause) = source.turn(&live).await else { return };

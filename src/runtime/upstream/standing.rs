@@ -62,7 +62,7 @@ impl Standing {
 
     /// Whether it takes requests now.
     #[must_use]
-    pub fn takes_requests(&self, now_ns: u64) -> bool {
+    pub(super) fn takes_requests(&self, now_ns: u64) -> bool {
         // Zero for all that did not fail, which costs no look at anything else.
         self.paused_until_ns.load(Ordering::Relaxed) <= now_ns && self.healthy.load(Ordering::Relaxed)
     }
@@ -70,7 +70,7 @@ impl Standing {
     /// Whether this request may go there. At the end of a pause one request is let through, and what becomes of it decides for
     /// the others.
     #[must_use]
-    pub fn admits(&self, now_ns: u64) -> bool {
+    pub(super) fn admits(&self, now_ns: u64) -> bool {
         let until = self.paused_until_ns.load(Ordering::Relaxed);
         if until == 0 {
             return true;
