@@ -97,12 +97,7 @@ impl Row {
             },
             auth: mode.clone(),
             require: route.requirements.iter().map(required).collect(),
-            limits: route
-                .address_limits
-                .iter()
-                .chain(&route.caller_limits)
-                .map(|limit| limit_row(limit))
-                .collect(),
+            limits: route.limits().map(limit_row).collect(),
             from: own.from(),
             sources: own.keys.into_iter().map(|(key, from)| (key.to_owned(), from)).collect(),
         }
