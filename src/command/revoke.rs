@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::compile::{Compiled, KeyPattern, RevocationSpec, Servers, Subject};
 use crate::config::duration;
+use crate::policy::authn::jwt;
 use crate::policy::digest::SecretDigest;
 use crate::runtime::clock::Clock;
 use crate::runtime::store::{Link, StoreError, within};
@@ -44,7 +45,7 @@ struct What {
 }
 
 /// A token is at most this long; a longer one would never be looked at.
-const MAX_TOKEN_BYTES: u64 = 16 * 1024;
+const MAX_TOKEN_BYTES: u64 = jwt::MAX_TOKEN_BYTES as u64;
 
 /// For the answer of a Redis that may be far away.
 const TIMEOUT: Duration = Duration::from_secs(5);

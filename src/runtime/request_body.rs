@@ -72,7 +72,7 @@ pub enum RequestBody {
 
 /// A request that may be sent twice is, if its body is no longer than this, and its length was said: so much is kept of it until an
 /// answer begins.
-pub const MAX_KEPT: u64 = 64 << 10;
+const MAX_KEPT: u64 = 64 << 10;
 
 /// A body that comes from the client.
 #[derive(Debug)]

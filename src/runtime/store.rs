@@ -94,7 +94,7 @@ impl Store {
     /// The whole key of what we call `name`.
     #[must_use]
     pub fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.kept.spec.key_prefix)
+        self.kept.spec.key(name)
     }
 
     /// The connection; `None`: it is away.

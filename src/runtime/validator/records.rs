@@ -1,8 +1,9 @@
 //! What an auth service said, shared with other gateways through Redis.
 //!
 //! INVARIANT (hardening r45): a record is believed only with a MAC under `record_key`, over its own name, which is itself a MAC of
-//! the credential's digest and of what was asked: whoever can write Redis can neither make a record, nor put one in another's place, and
-//! whoever can read it cannot try guesses of credentials. A record holds the members that are looked at and no others, so no key.
+//! the credential's digest and of what was asked: whoever can write Redis can neither make a record, nor put one in another's
+//! place, and whoever can read it cannot try guesses of credentials. A record holds the members that are looked at and no others,
+//! so no key.
 
 use std::sync::Arc;
 
