@@ -104,6 +104,9 @@ pub async fn forward(
             head.headers.entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
         }
         AnswerBody::Tunnel(client, Tunnel::new(*exchange, lease, ends))
+    } else if upgrade.is_some_and(|upgrade| upgrade.is_feigned_by(head.status)) {
+        // No tunnel without a 101, and nothing that looks like one.
+        return Err(ForwardError::BadGateway);
     } else {
         let idle_timeout = upstream.spec.config.stream_idle_timeout;
         AnswerBody::Stream(FromUpstream::new(reply, lease, idle_timeout, ends))

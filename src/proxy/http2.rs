@@ -106,7 +106,7 @@ where
 async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Request<Incoming>) -> Response<Paced> {
     let (open, begun) = streams.begin();
     let Translated { refusal, upgrade } = translate::request(&mut request, &client.admitted.listener.head_limits());
-    let is_head = *request.method() == Method::HEAD;
+    let (is_head, upgrades) = (*request.method() == Method::HEAD, upgrade.is_some());
     let outgoing = Box::new(Outgoing {
         request: request.map(ClientBody::http2),
         spelling: None,
@@ -114,6 +114,6 @@ async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Reques
     });
     let mut response = handler::answer(&client, outgoing, refusal, Some(open)).await;
     begun.answered();
-    translate::response(&mut response, is_head);
+    translate::response(&mut response, is_head, upgrades);
     response.map(Paced::new)
 }

@@ -384,6 +384,33 @@ async fn r30_a_websocket_that_the_upstream_does_not_accept_is_none() {
 }
 
 #[tokio::test]
+async fn r30_an_answer_that_is_no_101_never_reads_as_a_websocket_over_http_2() {
+    for (answer, status) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 502),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+            502,
+        ),
+        ("HTTP/1.1 204 No Content\r\n\r\n", 502),
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403),
+    ] {
+        let upstream = Upstream::saying(answer).await;
+        let respond = "[[routes]]\nname = \"own\"\npaths = [\"/own\"]\nauth = \"none\"\nrespond = { status = 204 }\n";
+        let gateway = Gateway::with(&format!("{OPEN}{respond}"))
+            .upstream("up", &upstream)
+            .start()
+            .await;
+        let mut client = Http2::plain(gateway.address).await;
+        let (told, _to) = open_websocket(&mut client, "websocket").await;
+        assert_eq!(answered(told).await.unwrap().status, status, "{answer}");
+        let mut own = request(Method::CONNECT, "http://a/own", &[]);
+        own.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        let (told, _to) = client.open(own, false).await;
+        assert_eq!(answered(told).await.unwrap().status, 501);
+    }
+}
+
+#[tokio::test]
 async fn grpc_callers_are_told_in_grpcs_words() {
     let upstream = Upstream::conversing(|mut conversation| async move {
         conversation.head().await;
