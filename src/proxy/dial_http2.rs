@@ -19,8 +19,10 @@ const MAX_SEND_BUFFER: usize = 32 << 10;
 const MAX_HEADER_LIST: u32 = 128 << 10;
 /// Streams that are opened before the other side has said how many it takes.
 const STREAMS_AT_FIRST: usize = 100;
-/// Streams that broke a rule; then the connection ends.
+/// Streams that broke a rule, of all that a connection ever had; then it ends.
 const MAX_ERROR_RESETS: usize = 1024;
+/// Streams that were reset and are remembered for a second: what is still on its way on them breaks no rule.
+const MAX_REMEMBERED_RESETS: usize = 1024;
 
 /// Speaks HTTP/2 on a fresh stream to a host at this address (RFC 9113 §3.4): by prior knowledge, or because TLS agreed on it.
 ///
@@ -36,6 +38,7 @@ where
         .initial_max_send_streams(STREAMS_AT_FIRST)
         .max_send_buffer_size(MAX_SEND_BUFFER)
         .max_header_list_size(MAX_HEADER_LIST)
+        .max_concurrent_reset_streams(MAX_REMEMBERED_RESETS)
         .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .enable_push(false)
         .handshake(stream)

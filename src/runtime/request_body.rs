@@ -4,11 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 
 use crate::protocol::downstream::{Cut, RequestStream};
 
@@ -20,7 +22,45 @@ pub enum ClientBody {
     /// On an HTTP/1 connection.
     Http1(RequestStream),
     /// On a stream of an HTTP/2 connection.
-    Http2(Incoming),
+    Http2(StreamBody),
+}
+
+/// The body of a stream. What nobody has taken of it when it is dropped is read and thrown away for a while: were the stream reset at
+/// once, what its client sends meanwhile would come on a stream that is gone, which is a breach of the rules, and too many of those end the
+/// connection with all its other streams.
+#[derive(Debug)]
+pub struct StreamBody(Option<Incoming>);
+
+/// So long, and so many bytes: what a client may send before it hears of an answer.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+const MAX_DISCARD: usize = 256 << 10;
+
+impl StreamBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut self.0 {
+            Some(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        let unfinished = self.0.take().filter(|body| !body.is_end_stream());
+        if let (Some(body), Ok(runtime)) = (unfinished, Handle::try_current()) {
+            runtime.spawn(tokio::time::timeout(DISCARD_TIME, discard(body)));
+        }
+    }
+}
+
+async fn discard(mut body: Incoming) {
+    let mut left = MAX_DISCARD;
+    while left > 0 {
+        let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else {
+            return;
+        };
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+    }
 }
 
 impl ClientBody {
@@ -30,7 +70,7 @@ impl ClientBody {
         if body.is_end_stream() {
             Self::Empty
         } else {
-            Self::Http2(body)
+            Self::Http2(StreamBody(Some(body)))
         }
     }
 
@@ -38,7 +78,7 @@ impl ClientBody {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::Http1(body) => Pin::new(body).poll_frame(cx),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
+            Self::Http2(body) => body.poll(cx),
         }
     }
 
@@ -46,7 +86,7 @@ impl ClientBody {
         match self {
             Self::Empty => true,
             Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Http2(body) => body.0.as_ref().is_none_or(Body::is_end_stream),
         }
     }
 
@@ -54,7 +94,7 @@ impl ClientBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Http1(body) => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
+            Self::Http2(body) => body.0.as_ref().map_or_else(SizeHint::default, Body::size_hint),
         }
     }
 }

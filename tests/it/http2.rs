@@ -526,9 +526,13 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head, payload].concat()
 }
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -612,6 +616,43 @@ async fn r37_floods_end_the_connection_and_nobody_elses() {
     }
     let peak = gateway.peak_memory();
     assert!(peak < 120 << 20, "{peak}");
+}
+
+#[tokio::test]
+async fn r37_bodies_that_come_behind_their_refusals_end_no_connection() {
+    const SIDE_BY_SIDE: u32 = 90;
+    let closed = "[[routes]]\nname = \"closed\"\npaths = [\"/*\"]\nauth = \"internal\"\nrespond = { status = 200 }\n\
+                  [internal]\nkeys = [\"a secret of more than thirty-two bytes\"]\n";
+    let gateway = Gateway::with(closed).start().await;
+    let mut stream = raw(&gateway).await;
+    // Room for all answers.
+    stream
+        .write_all(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 20).to_be_bytes()))
+        .await
+        .unwrap();
+    for round in 0..4 {
+        let ids = (0..SIDE_BY_SIDE).map(|place| (round * SIDE_BY_SIDE + place) * 2 + 1);
+        let heads: Vec<u8> = ids
+            .clone()
+            .flat_map(|id| frame(HEADERS, END_HEADERS, id, GET))
+            .collect();
+        stream.write_all(&heads).await.unwrap();
+        let refused = "gateway_requests_total{method=\"GET\",route=\"closed\",status=\"401\"}";
+        gateway
+            .metric_becomes(refused, f64::from((round + 1) * SIDE_BY_SIDE))
+            .await;
+        // As a client sends on that has not read its answers yet.
+        let bodies: Vec<u8> = ids.flat_map(|id| frame(DATA, END_STREAM, id, b"body")).collect();
+        stream.write_all(&bodies).await.unwrap();
+    }
+    stream.write_all(&frame(PING, 0, 0, b"12345678")).await.unwrap();
+    loop {
+        let (kind, payload) = next_frame(&mut stream).await.expect("no end");
+        assert_ne!(kind, GOAWAY, "{}", String::from_utf8_lossy(&payload));
+        if kind == PING {
+            return;
+        }
+    }
 }
 
 #[tokio::test]
