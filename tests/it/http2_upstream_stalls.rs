@@ -10,23 +10,13 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::harness::http2::{Http2, Http2Upstream, Stream, read, request};
-use crate::harness::{Client, Gate, Gateway, Request, Setup, eventually, refused, soon};
+use crate::harness::{Client, Gate, Gateway, OPEN, Request, Setup, eventually, refused, soon};
 
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
 const LONG_UPLOAD: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n";
 
 /// Soon over for an upstream that takes nothing.
 fn before(upstream: &Http2Upstream) -> Setup {
     Gateway::with(OPEN).upstream_with("up", upstream.address, "http2 = true\nbody_idle_timeout = \"300ms\"\n")
-}
-
-async fn nothing_is_held(gateway: &Gateway) {
-    for gauge in [
-        "gateway_requests_in_flight",
-        "gateway_upstream_in_flight{upstream=\"up\"}",
-    ] {
-        gateway.metric_becomes(gauge, 0.0).await;
-    }
 }
 
 /// Opens its windows no further than this.
@@ -65,7 +55,7 @@ async fn r38_one_that_answers_and_stops_reading_is_left_and_its_other_streams_go
     let answer = client.until_close().await;
     assert!(!answer.ends_with(b"0\r\n\r\n"), "what was cut off looks whole");
     assert_eq!(soon("its stream ends", ends.recv()).await, Some(Reason::CANCEL));
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
     let line = gateway.access_line(|line| line["method"] == "POST").await;
     assert_eq!(
         (line["status"].as_u64(), line["detail"].as_str()),
@@ -85,7 +75,7 @@ async fn r38_a_client_of_http2_sees_that_too() {
     to.send_data(Bytes::from(vec![b'x'; 1 << 20]), false).unwrap();
     assert!(read(&mut answer).await.is_err(), "what was cut off looks whole");
     assert_eq!(soon("its stream ends", ends.recv()).await, Some(Reason::CANCEL));
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
     assert_eq!(client.get("http://a/").await.body, b"ok");
 }
 
@@ -103,7 +93,7 @@ async fn r38_the_last_bytes_of_a_body_wait_no_longer_than_the_first() {
     assert_eq!(client.head().await.status(), 200);
     assert!(!client.until_close().await.ends_with(b"0\r\n\r\n"));
     assert_eq!(soon("its stream ends", ends.recv()).await, Some(Reason::CANCEL));
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -128,7 +118,7 @@ async fn r38_one_that_neither_reads_nor_answers_is_504_though_it_has_all_the_tim
         let answer = gateway.send(&Request::new("POST", "/").body(body)).await;
         refused(&answer, 504, "upstream_timeout");
     }
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 /// Answers the first request of its first connection, and then reads that connection's socket no more.
@@ -174,7 +164,7 @@ async fn r38_one_whose_socket_is_not_read_is_left() {
     assert_eq!(client.head().await.status(), 200);
     dead.passed().await;
     send_on(client).await;
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
     assert_eq!(
         gateway.get("/").await.body,
         b"alive",
@@ -279,7 +269,7 @@ async fn a_client_that_is_gone_in_the_middle_of_its_upload_takes_its_stream_back
     to.send_data(Bytes::from(vec![b'x'; 1 << 20]), false).unwrap();
     drop((answer, to));
     assert_eq!(soon("its stream ends", ends.recv()).await, Some(Reason::CANCEL));
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
     assert_eq!(client.get("http://a/").await.body, b"ok");
 }
 
@@ -306,7 +296,7 @@ async fn one_that_answers_all_and_reads_nothing_is_sent_no_more() {
     client.write(vec![b'x'; 1 << 20]).await;
     assert_eq!(client.response().await.body, b"all");
     assert_eq!(soon("its stream ends", ends.recv()).await, Some(Reason::CANCEL));
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]

@@ -47,15 +47,6 @@ async fn pour(conversation: &mut Conversation) {
     while conversation.connection.send(&[b'x'; 64 << 10]).await.is_ok() {}
 }
 
-async fn nothing_is_held(gateway: &Gateway) {
-    for gauge in [
-        "gateway_requests_in_flight",
-        "gateway_upstream_in_flight{upstream=\"up\"}",
-    ] {
-        gateway.metric_becomes(gauge, 0.0).await;
-    }
-}
-
 async fn nobody_is_connected(gateway: &Gateway) {
     gateway
         .metric_becomes("gateway_connections{listener=\"public\"}", 0.0)
@@ -77,7 +68,7 @@ async fn r38_a_client_that_stops_reading_its_answer_is_left() {
     client.write(Request::get("/pour").bytes(client.to)).await;
     assert_eq!(client.head().await.status(), 200);
     nobody_is_connected(&gateway).await;
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -102,7 +93,7 @@ async fn r38_a_stream_whose_client_takes_nothing_is_reset_and_the_others_go_on()
         answered += 1;
     }
     assert!(answered > 0);
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
     let error = soon("its end", read(&mut stalled)).await.unwrap_err();
     assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
     assert_eq!(client.get("http://a/other").await.body, b"ok");
@@ -142,7 +133,7 @@ async fn r38_a_websockets_client_that_stops_reading_is_left() {
     client.write(asked).await;
     assert_eq!(client.head().await.status(), 101);
     nobody_is_connected(&gateway).await;
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 /// Sends until nobody takes any more.
@@ -168,7 +159,7 @@ async fn r38_an_upstream_that_answers_and_stops_reading_is_left() {
         .await;
     assert_eq!(client.head().await.status(), 200);
     send_on(client).await;
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -185,6 +176,6 @@ async fn r38_a_websockets_upstream_that_stops_reading_is_left() {
     client.write(asked).await;
     assert_eq!(client.head().await.status(), 101);
     send_on(client).await;
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
     nobody_is_connected(&gateway).await;
 }

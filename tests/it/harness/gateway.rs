@@ -328,6 +328,16 @@ impl Gateway {
         .await;
     }
 
+    /// Waits until nothing is left of any request, here or at the upstream `up`.
+    pub async fn holds_nothing(&self) {
+        for gauge in [
+            "gateway_requests_in_flight",
+            "gateway_upstream_in_flight{upstream=\"up\"}",
+        ] {
+            self.metric_becomes(gauge, 0.0).await;
+        }
+    }
+
     /// Everything that it wrote to standard output so far.
     pub fn stdout(&self) -> String {
         self.log.stdout.lock().join("\n")
