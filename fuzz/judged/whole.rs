@@ -10,6 +10,7 @@ use gateway::compile::compile;
 use gateway::config::{Environment, Problems, load_text};
 use gateway::observe::metrics::Metrics;
 use gateway::policy::address::Believed;
+use gateway::policy::digest::SecretDigest;
 use gateway::policy::facts::{Facts, Now};
 use gateway::policy::headers::{Hop, address_value};
 use gateway::policy::identity::AuthMethod;
@@ -80,9 +81,7 @@ require = { scopes_all = ["internal"] }
 fn snapshot() -> &'static Snapshot {
     static SNAPSHOT: OnceLock<Snapshot> = OnceLock::new();
     SNAPSHOT.get_or_init(|| {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, KEY.as_bytes());
-        let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        let config = CONFIG.replace("KEY_HASH", &hash);
+        let config = CONFIG.replace("KEY_HASH", &SecretDigest::of(KEY.as_bytes()).hex());
         let loaded = load_text(Path::new("gateway.toml"), &config, &Environment::default()).expect("a config");
         let mut problems = Problems::new(loaded.sources);
         let compiled = compile(&loaded.config, &mut problems).expect("a policy");

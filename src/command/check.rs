@@ -13,7 +13,7 @@ use crate::policy::route::Route;
 use crate::runtime::clock::Clock;
 
 use super::audit::{self, Finding, Severity};
-use super::{compiled, exit, failed};
+use super::{compiled, exit, print_json};
 
 /// What else is said.
 #[derive(Debug, Args)]
@@ -29,13 +29,7 @@ pub(super) struct Options {
 /// 0, or 3 with the errors on standard error; with `--audit` 1 if a finding is `high`.
 pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
     if options.schema {
-        return match serde_json::to_string_pretty(&schema()) {
-            Ok(text) => {
-                println!("{text}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => failed(error),
-        };
+        return print_json(&schema(), ExitCode::SUCCESS);
     }
     let (loaded, compiled) = match compiled(config) {
         Ok(compiled) => compiled,

@@ -15,7 +15,7 @@ use crate::runtime::log::Log;
 use super::run::{Stop, worker_count};
 use super::serving::{Leaving, Serving};
 use super::sockets::Inherited;
-use super::{failed, invalid_config};
+use super::{failed, invalid_config, waiting_for};
 
 /// How the demo runs.
 #[derive(Debug, Args)]
@@ -30,12 +30,9 @@ pub(super) struct Options {
 
 /// 0 / 1.
 pub(super) fn run(options: &Options) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(error),
-    };
-    match runtime.block_on(play(options)) {
-        Ok(code) => code,
+    match waiting_for(play(options)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => failed(error),
         Err(error) => failed(error),
     }
 }

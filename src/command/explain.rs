@@ -13,7 +13,7 @@ mod sent;
 mod text;
 mod verdict;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use crate::demo::Paint;
 use crate::policy::limit::{DryMeter, LimitId};
 use crate::runtime::clock::Clock;
 
-use super::{compiled, exit, failed};
+use super::{compiled, content_of, exit, failed, print_json};
 use evidence::Keys;
 use from_log::Logged;
 use report::{Decision, Report};
@@ -149,8 +149,7 @@ fn header_lines(options: &[OsString]) -> Result<Vec<Vec<u8>>, String> {
         match option.as_bytes().strip_prefix(b"@") {
             None => lines.push(option.as_bytes().to_vec()),
             Some(name) => {
-                let path = Path::new(std::ffi::OsStr::from_bytes(name));
-                let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let text = content_of(Path::new(OsStr::from_bytes(name)))?;
                 let own = text.split(|byte| *byte == b'\n');
                 let own = own.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
                 lines.extend(own.filter(|line| !line.is_empty()).map(<[u8]>::to_vec));
@@ -161,17 +160,14 @@ fn header_lines(options: &[OsString]) -> Result<Vec<Vec<u8>>, String> {
 }
 
 fn show(report: &Report, json: bool) -> ExitCode {
-    if json {
-        match serde_json::to_string_pretty(report) {
-            Ok(text) => println!("{text}"),
-            Err(error) => return failed(error),
-        }
-    } else {
-        print!("{}", text::of(report, Paint::for_stdout()));
-    }
-    match report.decision {
+    let code = match report.decision {
         Decision::Allow => ExitCode::SUCCESS,
         Decision::Deny => ExitCode::from(exit::DENIED),
         Decision::Unknown => ExitCode::from(exit::CANNOT_TELL),
+    };
+    if json {
+        return print_json(report, code);
     }
+    print!("{}", text::of(report, Paint::for_stdout()));
+    code
 }

@@ -7,11 +7,12 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
+
+use crate::policy::digest::SecretDigest;
 
 use super::failed;
 
@@ -103,10 +104,5 @@ fn hash() -> ExitCode {
 
 /// As `api_keys.keys.hash` has it.
 fn hash_of(key: &[u8]) -> String {
-    let hex: String = digest(&SHA256, key)
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", SecretDigest::of(key).hex())
 }

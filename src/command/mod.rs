@@ -14,10 +14,11 @@ mod serving;
 mod sockets;
 mod takeover;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use crate::compile::{Compiled, compile};
 use crate::config::{ConfigErrors, Environment, Loaded, load_and};
@@ -99,7 +100,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Reads and compiles the config as a running gateway would; on failure everything that is wrong has been printed.
-fn compiled(path: &std::path::Path) -> Result<(Loaded, Compiled), ExitCode> {
+fn compiled(path: &Path) -> Result<(Loaded, Compiled), ExitCode> {
     load_and(path, &Environment::of_process(), compile).map_err(|errors| invalid_config(&errors))
 }
 
@@ -107,6 +108,30 @@ fn compiled(path: &std::path::Path) -> Result<(Loaded, Compiled), ExitCode> {
 fn invalid_config(errors: &ConfigErrors) -> ExitCode {
     eprintln!("{errors}");
     ExitCode::from(exit::INVALID_CONFIG)
+}
+
+/// Waits for an answer, on a runtime of its own; an error: the system gave none.
+fn waiting_for<T>(answer: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .map(|runtime| runtime.block_on(answer))
+        .map_err(|error| error.to_string())
+}
+
+/// Prints a value as JSON, and ends with `code`.
+fn print_json(value: &impl Serialize, code: ExitCode) -> ExitCode {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => {
+            println!("{text}");
+            code
+        }
+        Err(error) => failed(error),
+    }
+}
+
+/// What a file holds; else why it cannot be read.
+fn content_of(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Prints why a command failed.

@@ -18,7 +18,7 @@ use crate::config::model::{AuthMethod, Config, Route};
 use crate::config::{Environment, Loaded, Modes, load_and, modes_in, nearest};
 use crate::demo::Paint;
 
-use super::{compiled, exit, failed, invalid_config};
+use super::{compiled, exit, failed, invalid_config, print_json};
 use overrides_file::{Held, text_of};
 
 /// What is to be changed.
@@ -134,7 +134,7 @@ fn is_free(config: &Config, before: &[ModeInForce], route: &str, mode: &str) -> 
             now.effective, now.at
         )));
     }
-    if !config.server.use_jwt_auth && mode.split(',').any(|method| matches!(method.trim(), "jwt" | "hybrid")) {
+    if !config.server.use_jwt_auth && takes_tokens(mode) {
         return Err(Refusal(
             "server.use_jwt_auth is false, so that `jwt` is `internal` everywhere; switch it on first".to_owned(),
         ));
@@ -151,10 +151,15 @@ fn fits(path: &Path, environment: Environment) -> Result<Vec<ModeInForce>, Refus
     Ok(compiled.modes)
 }
 
+/// Whether a mode as it was typed has `jwt` in its chain.
+fn takes_tokens(mode: &str) -> bool {
+    mode.split(',').any(|method| matches!(method.trim(), "jwt" | "hybrid"))
+}
+
 /// Routes that take tokens, by the file or by an override. A canary that takes them counts where the mode takes it back, not where it
 /// would roll it out to everybody.
 fn with_jwt(config: &Config, mode: &str) -> Vec<String> {
-    let back = !matches!(mode, "hybrid") && !mode.split(',').any(|method| method.trim() == "jwt");
+    let back = !takes_tokens(mode);
     let jwt = |chain: &[AuthMethod]| chain.contains(&AuthMethod::Jwt);
     let takes = |route: &&Route| {
         let canary = route.canary.as_ref().is_some_and(|canary| jwt(&canary.auth.chain));
@@ -209,12 +214,8 @@ fn reset(path: &Path, route: Option<&str>, shared: bool) -> ExitCode {
 #[derive(Debug, Serialize)]
 struct Row<'m> {
     route: &'m str,
-    configured: &'m str,
-    effective: &'m str,
-    by: &'static str,
-    at: &'m str,
-    shadow: Option<&'m str>,
-    canary: Option<&'m str>,
+    #[serde(flatten)]
+    mode: &'m ModeInForce,
 }
 
 fn list(config: &Config, modes: &[ModeInForce], json: bool) -> ExitCode {
@@ -222,31 +223,20 @@ fn list(config: &Config, modes: &[ModeInForce], json: bool) -> ExitCode {
     let rows: Vec<Row<'_>> = both
         .map(|(route, mode)| Row {
             route: &route.name,
-            configured: &mode.configured,
-            effective: &mode.effective,
-            by: mode.by.name(),
-            at: &mode.at,
-            shadow: mode.shadow.as_deref(),
-            canary: mode.canary.as_deref(),
+            mode,
         })
         .collect();
     if json {
-        return match serde_json::to_string_pretty(&rows) {
-            Ok(text) => {
-                println!("{text}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => failed(error),
-        };
+        return print_json(&rows, ExitCode::SUCCESS);
     }
     let paint = Paint::for_stdout();
     let width = rows.iter().map(|row| row.route.chars().count()).max().unwrap_or(0);
-    for row in rows {
-        let mut line = format!("{:width$}  {}", row.route, paint.strong(row.effective));
-        if row.by != DecidedBy::File.name() {
-            line.push_str(&format!("  (file: {}; by {})", row.configured, row.at));
+    for Row { route, mode } in rows {
+        let mut line = format!("{route:width$}  {}", paint.strong(&mode.effective));
+        if mode.by != DecidedBy::File {
+            line.push_str(&format!("  (file: {}; by {})", mode.configured, mode.at));
         }
-        for (what, mode) in [("shadow", row.shadow), ("canary", row.canary)] {
+        for (what, mode) in [("shadow", &mode.shadow), ("canary", &mode.canary)] {
             if let Some(mode) = mode {
                 line.push_str(&format!("  {what} {mode}"));
             }

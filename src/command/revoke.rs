@@ -9,11 +9,12 @@ use clap::Args;
 
 use crate::compile::{Compiled, KeyPattern, RevocationSpec, Servers, Subject};
 use crate::config::duration;
+use crate::policy::authn::jwt;
 use crate::policy::digest::SecretDigest;
 use crate::runtime::clock::Clock;
 use crate::runtime::store::{Link, StoreError, within};
 
-use super::{compiled, failed};
+use super::{compiled, failed, waiting_for};
 
 /// What is revoked, and for how long.
 #[derive(Debug, Args)]
@@ -44,7 +45,7 @@ struct What {
 }
 
 /// A token is at most this long; a longer one would never be looked at.
-const MAX_TOKEN_BYTES: u64 = 16 * 1024;
+const MAX_TOKEN_BYTES: u64 = jwt::MAX_TOKEN_BYTES as u64;
 
 /// For the answer of a Redis that may be far away.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,13 +70,7 @@ fn revoke(compiled: &Compiled, options: &Options) -> Result<(), String> {
         return Err("the config has no [revocation]: no gateway would know of it".to_owned());
     };
     let (key, value) = written(spec, &options.what)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    runtime
-        .block_on(write(&store.servers, &key, &value, options.ttl))
-        .map_err(|error| error.to_string())
+    waiting_for(write(&store.servers, &key, &value, options.ttl))?.map_err(|error| error.to_string())
 }
 
 async fn write(servers: &Servers, key: &str, value: &str, ttl: Option<Duration>) -> Result<(), StoreError> {

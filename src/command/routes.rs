@@ -15,7 +15,7 @@ use crate::policy::authz::Requirement;
 use crate::policy::limit::Limit;
 use crate::policy::route::{Methods, Route};
 
-use super::{compiled, failed};
+use super::{compiled, print_json};
 
 /// How it is shown.
 #[derive(Debug, Args)]
@@ -36,17 +36,11 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         .zip(&compiled.modes)
         .map(|((written, route), mode)| Row::of(written, route, mode, &loaded.sources))
         .collect();
-    if !options.json {
-        print!("{}", table(&rows, Paint::for_stdout()));
-        return ExitCode::SUCCESS;
+    if options.json {
+        return print_json(&rows, ExitCode::SUCCESS);
     }
-    match serde_json::to_string_pretty(&rows) {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => failed(error),
-    }
+    print!("{}", table(&rows, Paint::for_stdout()));
+    ExitCode::SUCCESS
 }
 
 /// One route; field names are the JSON's and do not change.
@@ -62,7 +56,7 @@ struct Row {
     methods: Vec<String>,
     /// Where requests go, or what is answered at once.
     upstream: String,
-    auth: Auth,
+    auth: ModeInForce,
     require: Vec<Required>,
     limits: Vec<LimitRow>,
     /// Where each key was written; those not named hold their default.
@@ -70,19 +64,6 @@ struct Row {
     /// The route's own place, and what came from elsewhere.
     #[serde(skip)]
     from: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Auth {
-    configured: String,
-    /// What is in force: another after `gateway mode`, by a variable, or with `server.use_jwt_auth` off.
-    effective: String,
-    /// Who had the last word: file, overrides, shared, environment or use_jwt_auth.
-    by: &'static str,
-    /// Where that is written.
-    at: String,
-    shadow: Option<String>,
-    canary: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,21 +95,9 @@ impl Row {
                 Action::Respond { status, .. } => format!("respond {status}"),
                 Action::Redirect { to, status } => format!("redirect {status} {to}"),
             },
-            auth: Auth {
-                configured: mode.configured.clone(),
-                effective: mode.effective.clone(),
-                by: mode.by.name(),
-                at: mode.at.clone(),
-                shadow: mode.shadow.clone(),
-                canary: mode.canary.clone(),
-            },
+            auth: mode.clone(),
             require: route.requirements.iter().map(required).collect(),
-            limits: route
-                .address_limits
-                .iter()
-                .chain(&route.caller_limits)
-                .map(|limit| limit_row(limit))
-                .collect(),
+            limits: route.limits().map(limit_row).collect(),
             from: own.from(),
             sources: own.keys.into_iter().map(|(key, from)| (key.to_owned(), from)).collect(),
         }

@@ -1,11 +1,13 @@
 //! Which mode of a route is in force, and why: what `gateway routes`, `gateway mode` and the status page say of it.
 
+use serde::{Serialize, Serializer};
+
 use crate::config::model::{AuthMethod, Config, Route};
 use crate::config::{Source, Sources};
 use crate::policy::route::Route as Compiled;
 
-/// Of one route.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Of one route; field names are the JSON's of commands and do not change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModeInForce {
     /// As the config file has it.
     pub configured: String,
@@ -34,6 +36,12 @@ pub enum DecidedBy {
     Environment,
     /// `server.use_jwt_auth = false`.
     UseJwtAuth,
+}
+
+impl Serialize for DecidedBy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 impl DecidedBy {

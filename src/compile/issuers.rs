@@ -11,24 +11,20 @@ use super::{IssuerSpec, KeySource, Shared, validators};
 /// Every issuer, in the order of their names, and its rules alone.
 pub(super) fn issuers(shared: &Shared<'_>) -> (Vec<IssuerSpec>, Vec<Arc<TokenRules>>) {
     let kept = claims_that_routes_ask_for(shared);
-    let mut specs: Vec<IssuerSpec> = shared
-        .config
-        .issuers
-        .iter()
-        .map(|(name, issuer)| IssuerSpec {
-            rules: Arc::new(rules(name, issuer, shared, &kept)),
+    let specs = shared.config.issuers.iter().map(|(name, issuer)| {
+        let rules = Arc::new(rules(name, issuer, shared, &kept));
+        IssuerSpec {
             source: source(issuer),
             secrets: issuer.secrets.clone(),
             refresh_interval: issuer.refresh_interval,
             max_stale: issuer.max_stale,
             request_timeout: issuer.request_timeout,
-            remote: None,
+            remote: validators::of_tokens(issuer, &rules),
             ca: issuer.ca.clone(),
-        })
-        .collect();
-    for (spec, issuer) in specs.iter_mut().zip(shared.config.issuers.values()) {
-        spec.remote = validators::of_tokens(issuer, &spec.rules);
-    }
+            rules,
+        }
+    });
+    let specs: Vec<IssuerSpec> = specs.collect();
     let rules = specs.iter().map(|spec| spec.rules.clone()).collect();
     (specs, rules)
 }

@@ -25,6 +25,7 @@ use crate::config::model::{self, Config, Endpoint};
 use crate::config::secret::Secret;
 use crate::policy::Policy;
 use crate::policy::address::{Believed, Networks, Trust};
+use crate::policy::authn::jwt::KeySet;
 use crate::policy::authn::remote::{KeyRules, RemoteTokenRules};
 use crate::policy::credential::{CredentialPlaces, KeySources, TokenSource};
 use crate::policy::headers::{HeaderRules, WrittenNames};
@@ -39,7 +40,7 @@ pub use routes::{Hidden, Names};
 pub use store::{Servers, StoreSpec};
 pub use telemetry::TelemetrySpec;
 pub use tls::{ClientTls, ServerTls};
-pub use validators::{API_KEYS, CredentialIn, Own, Question, ValidatorSpec};
+pub use validators::{CredentialIn, Own, Question, ValidatorSpec};
 
 /// A compiled config: the judgement, and what it needs around it.
 #[derive(Debug)]
@@ -87,6 +88,16 @@ pub struct IssuerSpec {
     pub remote: Option<ValidatorSpec<RemoteTokenRules>>,
     /// Certificates (PEM) that its server's must lead to; `None`: the system's.
     pub ca: Option<PathBuf>,
+}
+
+impl IssuerSpec {
+    /// What its tokens are verified by: its published keys, joined by its secrets.
+    #[must_use]
+    pub fn with_secrets(&self, mut published: KeySet) -> KeySet {
+        let secrets: Vec<&[u8]> = self.secrets.iter().map(|secret| secret.expose().as_bytes()).collect();
+        published.add_secrets(&secrets);
+        published
+    }
 }
 
 /// Where an issuer's public keys are.
@@ -216,11 +227,11 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<Compiled> {
         api_keys: remote_keys,
         limits: specs,
         upstreams: upstreams(config, problems),
-        tls: (config
+        tls: config
             .listeners
             .iter()
-            .map(|listener| tls::of_listener(listener, problems)))
-        .collect(),
+            .map(|listener| tls::of_listener(listener, problems))
+            .collect(),
         store: store::store(config.redis.as_ref(), problems),
         revocation: revocation::revocation(config, problems),
         telemetry: telemetry::telemetry(config, problems),
@@ -243,6 +254,13 @@ fn trust(listener: &model::Listener) -> Trust {
 /// A header name that the reader has already judged.
 fn header_name(name: &str) -> Option<HeaderName> {
     HeaderName::from_bytes(name.as_bytes()).ok()
+}
+
+/// Wherever a token may be: as issuers have it, and as routes do.
+fn token_sources(config: &Config) -> impl Iterator<Item = &model::TokenSource> {
+    let of_issuers = config.issuers.values().flat_map(|issuer| &issuer.token_sources);
+    let of_routes = config.routes.iter().flat_map(|route| &route.token_sources);
+    of_issuers.chain(of_routes)
 }
 
 fn token_source(source: &model::TokenSource) -> Option<TokenSource> {
@@ -277,10 +295,8 @@ fn credential_places(config: &Config) -> CredentialPlaces {
         HeaderName::from_static("x-api-key"),
         HeaderName::from_static("x-internal-auth"),
     ];
-    let sources = config.issuers.values().flat_map(|issuer| &issuer.token_sources);
-    let routes = config.routes.iter().flat_map(|route| &route.token_sources);
     let mut parameters = Vec::new();
-    for source in sources.chain(routes).filter_map(token_source) {
+    for source in token_sources(config).filter_map(token_source) {
         match source {
             TokenSource::Header(name) => single.push(name),
             TokenSource::Query(name) => parameters.push(name),

@@ -1,5 +1,5 @@
-//! `[resource]`: the metadata that tells clients which authorization servers' tokens are taken here (RFC 9728), as a route that answers
-//! by itself.
+//! `[resource]`: the metadata that tells clients which authorization servers' tokens are taken here (RFC 9728), as a route that
+//! answers by itself.
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use crate::policy::route::{Methods, Place, Route};
 use crate::policy::setting::Setting;
 
 use super::routes::Served;
+use super::token_sources;
 
 /// The route's name.
 const NAME: &str = "oauth-protected-resource";
@@ -151,9 +152,7 @@ fn metadata(config: &Config) -> String {
     let Some(resource) = &config.resource else {
         return String::new();
     };
-    let sources = config.issuers.values().flat_map(|issuer| &issuer.token_sources);
-    let of_routes = config.routes.iter().flat_map(|route| &route.token_sources);
-    let sources: Vec<&TokenSource> = sources.chain(of_routes).collect();
+    let sources: Vec<&TokenSource> = token_sources(config).collect();
     let ways = [
         ("header", sources.contains(&&TokenSource::Authorization)),
         (

@@ -130,14 +130,32 @@ impl Compiling<'_, '_> {
         self.problems.at(&format!("{}.{key}", self.at), message);
     }
 
+    /// Of the route's paths, as far as they are any.
+    fn patterns(&self) -> Vec<Pattern> {
+        let paths = self.written.paths.iter();
+        paths.filter_map(|path| Pattern::parse(path).ok()).collect()
+    }
+
+    /// A name that nothing bears, and those that something does.
+    fn unknown<'n>(&mut self, key: &str, named: &str, known: impl Iterator<Item = &'n str>) {
+        let known: Vec<&str> = known.collect();
+        let known = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        };
+        self.problem(key, format!("no {named}; there are: {known}"));
+    }
+
     fn places(&mut self, route: usize) -> Vec<Served> {
         let written = self.written;
         for (index, listener) in written.listeners.iter().enumerate() {
             if !self.config.listeners.iter().any(|known| known.name == *listener) {
-                let known = list(self.config.listeners.iter().map(|listener| listener.name.as_str()));
-                self.problem(
+                let known = self.config.listeners.iter().map(|listener| listener.name.as_str());
+                self.unknown(
                     &format!("listeners[{index}]"),
-                    format!("no listener \"{listener}\"; there are: {known}"),
+                    &format!("listener \"{listener}\""),
+                    known,
                 );
             }
         }
@@ -240,11 +258,8 @@ impl Compiling<'_, '_> {
             match self.names.issuers.iter().position(|name| name == issuer) {
                 Some(place) => places.push(place),
                 None => {
-                    let known = list(self.names.issuers.iter().copied());
-                    self.problem(
-                        &format!("issuers[{index}]"),
-                        format!("no issuer \"{issuer}\"; there are: {known}"),
-                    );
+                    let known = self.names.issuers.iter().copied();
+                    self.unknown(&format!("issuers[{index}]"), &format!("issuer \"{issuer}\""), known);
                 }
             }
         }
@@ -299,8 +314,8 @@ impl Compiling<'_, '_> {
         let name = self.written.cors.as_ref()?;
         let cors = self.names.cors.get(name.as_str()).cloned();
         if cors.is_none() {
-            let known = list(self.config.cors.keys().map(String::as_str));
-            self.problem("cors", format!("no [cors.{name}]; there are: {known}"));
+            let known = self.config.cors.keys().map(String::as_str);
+            self.unknown("cors", &format!("[cors.{name}]"), known);
         }
         cors
     }
@@ -323,11 +338,8 @@ impl Compiling<'_, '_> {
                 // What is wrong with it is told where it is written.
                 None if self.config.limits.contains_key(name) => {}
                 None => {
-                    let known = list(self.config.limits.keys().map(String::as_str));
-                    self.problem(
-                        &format!("limits[{index}]"),
-                        format!("no limit \"{name}\"; there are: {known}"),
-                    );
+                    let known = self.config.limits.keys().map(String::as_str);
+                    self.unknown(&format!("limits[{index}]"), &format!("limit \"{name}\""), known);
                 }
             }
         }
@@ -365,13 +377,4 @@ fn host_pattern(host: &str) -> Option<String> {
         sound.into_owned()
     };
     bare.then_some(lower)
-}
-
-fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    let names: Vec<&str> = names.collect();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
 }

@@ -22,11 +22,19 @@ const URL_FORMS: &str = "expected redis://[USER:PASSWORD@]HOST[:PORT][/DB], redi
 pub struct StoreSpec {
     url: Secret,
     /// What every key of ours begins with.
-    pub key_prefix: Arc<str>,
+    key_prefix: Arc<str>,
     /// Of one question, from asking to the answer.
     pub timeout: Duration,
     /// What is connected to.
     pub servers: Servers,
+}
+
+impl StoreSpec {
+    /// The whole key of what we call `name`.
+    #[must_use]
+    pub fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.key_prefix)
+    }
 }
 
 impl PartialEq for StoreSpec {

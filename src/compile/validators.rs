@@ -17,12 +17,12 @@ use super::issuers::json;
 use super::{Shared, header_name};
 
 /// The name of `[api_keys.remote]`, as a dependency and in events.
-pub const API_KEYS: &str = "api_keys";
+const API_KEYS: &str = "api_keys";
 
 /// An auth service, and how its answers are read. Equal specs keep what they know across a reload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValidatorSpec<R> {
-    /// In labels and events: [`API_KEYS`], or the issuer's name.
+    /// In labels and events: `api_keys`, or the issuer's name.
     pub name: Arc<str>,
     /// What its answers prove.
     pub rules: R,

@@ -68,10 +68,9 @@ impl<'r, 'e> Cursor<'r, 'e> {
     /// INVARIANT: the placeholder never leaves the reader: an error was noted, and the config is refused.
     pub(super) fn required<T>(&mut self, key: &str, placeholder: T, convert: impl Fn(&Value) -> Result<T, Wrong>) -> T {
         if !self.given(key) {
-            // No key takes a table, so the answer is what it does take.
-            let message = match convert(&Value::Table(Table::new())) {
-                Err(wrong) => format!("is missing; {wrong}"),
-                Ok(_) => "is missing".to_owned(),
+            let message = match value::what_fits(&convert) {
+                Some(wrong) => format!("is missing; {wrong}"),
+                None => "is missing".to_owned(),
             };
             self.problem(key, message);
         }
@@ -123,11 +122,7 @@ impl<'r, 'e> Cursor<'r, 'e> {
         let entries = match &mut field.value {
             Value::List(entries) => std::mem::take(entries),
             Value::Outside(text) => value::split(text)
-                .map(|entry| Node {
-                    key: field.source.clone(),
-                    source: field.source.clone(),
-                    value: Value::Outside(entry.to_owned()),
-                })
+                .map(|entry| Node::at(field.source.clone(), Value::Outside(entry.to_owned())))
                 .collect(),
             // The content stays unsaid: it may be a secret that lacks its brackets.
             other => {
@@ -237,12 +232,7 @@ impl<'r, 'e> Cursor<'r, 'e> {
             let message = format!("contradicts {first}; unset one of them");
             self.reader.problems.from(source.clone(), &path, message);
         }
-        let node = Node {
-            key: source.clone(),
-            source,
-            value: Value::Outside(text),
-        };
-        self.replace(key, node);
+        self.replace(key, Node::at(source, Value::Outside(text)));
     }
 
     /// Merges another file into the document; whether it could be read.

@@ -23,6 +23,17 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
+impl Node {
+    /// A value that has no other place than its own.
+    pub(super) fn at(source: Source, value: Value) -> Self {
+        Self {
+            key: source.clone(),
+            source,
+            value,
+        }
+    }
+}
+
 /// A value.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
@@ -155,11 +166,7 @@ impl<'t> Tree<'t> {
             ),
             DeValue::Table(table) => Value::Table(self.table(table)),
         };
-        Node {
-            key: source.clone(),
-            source,
-            value,
-        }
+        Node::at(source, value)
     }
 
     fn out_of_range(&mut self, source: &Source, number: String) -> Value {

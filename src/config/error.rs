@@ -172,17 +172,6 @@ impl Sources {
     }
 }
 
-impl ConfigError {
-    /// The line and column, where there is one.
-    #[must_use]
-    pub fn location(&self) -> Option<&Location> {
-        match &self.source {
-            Source::Written(location) | Source::Override(location) => Some(location),
-            Source::File(_) | Source::Shared | Source::Variable(_) => None,
-        }
-    }
-}
-
 impl ConfigErrors {
     /// One by one.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::value::{Form, Value, Wrong};
+use super::value::{Form, Value, Wrong, what_fits};
 
 /// Stands for names that are the operator's own.
 pub(super) const ANY_NAME: &str = "NAME";
@@ -46,14 +46,13 @@ pub(super) struct Described {
 }
 
 impl Described {
-    /// No key takes a table, so the answer to one is what it does take.
     pub(super) fn by<T>(convert: impl Fn(&Value) -> Result<T, Wrong>) -> Self {
-        match convert(&Value::Table(super::document::Table::new())) {
-            Err(wrong) => Self {
+        match what_fits(convert) {
+            Some(wrong) => Self {
                 expected: wrong.to_string(),
                 form: wrong.into_form(),
             },
-            Ok(_) => Self {
+            None => Self {
                 expected: String::new(),
                 form: Form::Any,
             },

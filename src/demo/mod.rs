@@ -24,4 +24,4 @@ mod world;
 pub use banner::banner;
 pub use paint::Paint;
 pub use script::{Report, run_script};
-pub use world::{KEY_PREFIX, Listeners, World};
+pub use world::{Listeners, World};

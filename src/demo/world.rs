@@ -14,7 +14,7 @@ use super::upstreams::echo::hex;
 /// The `iss` of an issuer whose keys cannot be fetched.
 pub(super) const SILENT_ISSUER: &str = "https://silent.example";
 /// What the demo's API keys begin with.
-pub const KEY_PREFIX: &str = "hok_demo_";
+pub(super) const KEY_PREFIX: &str = "hok_demo_";
 
 /// Everything but the gateway; all of it ends when this is dropped.
 pub struct World {

@@ -212,7 +212,6 @@ pub fn decide<'p>(
         route: &case.route.name,
         method: case.presented.method,
         arm: case.arm,
-        mode: case.mode,
         identity: None,
         permitted: None,
         unfit: None,

@@ -120,18 +120,22 @@ fn decode(segment: &str) -> Result<Cow<'_, [u8]>, PathFault> {
             continue;
         }
         let (byte, after) = match tail {
-            [high, low, after @ ..] => (hex(*high).zip(hex(*low)), after),
+            [high, low, after @ ..] => (encoded_byte(*high, *low), after),
             _ => (None, tail),
         };
-        let (high, low) = byte.ok_or(PathFault::BadEncoding)?;
-        let byte = high << 4 | low;
-        if byte == b'%' && starts_another_encoding(after) {
-            return Err(PathFault::DoubleEncoding);
-        }
+        let byte = byte.ok_or(PathFault::BadEncoding)?;
         decoded.push(byte);
         rest = after;
     }
+    if decoded.windows(3).any(is_encoded_again) {
+        return Err(PathFault::DoubleEncoding);
+    }
     Ok(Cow::Owned(decoded))
+}
+
+/// What `%` and these two digits stand for.
+pub(super) fn encoded_byte(high: u8, low: u8) -> Option<u8> {
+    Some(hex(high)? << 4 | hex(low)?)
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -140,17 +144,13 @@ fn hex(digit: u8) -> Option<u8> {
         .and_then(|value| u8::try_from(value).ok())
 }
 
-/// Whether `%25` followed by these bytes decodes to `%2f`, `%5c`, `%2e`, `%00` or another `%25`, in any case.
+/// Whether what was decoded reads `%2f`, `%5c`, `%2e`, `%00` or another `%25`, in any case, and however its digits were written: they may
+/// be encoded too (`%25%32%65`).
 ///
 /// `%2525…` is refused with them: an upstream that decodes twice would meet the dangerous form after its second pass.
-fn starts_another_encoding(after: &[u8]) -> bool {
-    match after {
-        [a, b, ..] => matches!(
-            [a.to_ascii_lowercase(), b.to_ascii_lowercase()],
-            [b'2', b'f' | b'e' | b'5'] | [b'5', b'c'] | [b'0', b'0']
-        ),
-        _ => false,
-    }
+fn is_encoded_again(decoded: &[u8]) -> bool {
+    let [b'%', high, low] = decoded else { return false };
+    matches!(encoded_byte(*high, *low), Some(b'/' | b'\\' | b'.' | b'%' | 0))
 }
 
 fn judge_segment(decoded: &[u8]) -> Result<(), PathFault> {
@@ -205,6 +205,12 @@ mod tests {
             ("/a%252e%252e/b", PathFault::DoubleEncoding),
             ("/a%2500", PathFault::DoubleEncoding),
             ("/a%25252fb", PathFault::DoubleEncoding),
+            ("/a/.%25%32%65/b", PathFault::DoubleEncoding),
+            ("/a%25%32fb", PathFault::DoubleEncoding),
+            ("/a%252%46b", PathFault::DoubleEncoding),
+            ("/a%25%35%63b", PathFault::DoubleEncoding),
+            ("/a%25%30%30", PathFault::DoubleEncoding),
+            ("/a%25%32%35", PathFault::DoubleEncoding),
         ] {
             assert_eq!(RequestPath::read(raw).unwrap_err(), fault, "{raw}");
         }

@@ -85,6 +85,12 @@ impl Route {
         }
     }
 
+    /// All its limits, in the order in which they are judged.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        let limits = self.address_limits.iter().chain(&self.caller_limits);
+        limits.map(|limit| &**limit)
+    }
+
     /// Whether a client at that address may come at all.
     #[must_use]
     pub fn allows_from(&self, client: IpAddr) -> bool {

@@ -8,7 +8,6 @@ use super::canary::Arm;
 use super::denial::{Code, Denial};
 use super::identity::{AuthMethod, Identity};
 use super::limit::{Charge, Left, Limit, Plan};
-use super::mode::Mode;
 use super::pattern::Pattern;
 use super::route::Route;
 
@@ -19,8 +18,6 @@ pub struct Verdict<'a> {
     pub route: &'a str,
     /// The method that decided.
     pub method: AuthMethod,
-    /// The mode that judged.
-    pub mode: &'a Mode,
     /// The side of the route's canary, if it has one.
     pub arm: Option<Arm>,
     /// Who it is, as far as it was proven: also of a caller that was then refused.

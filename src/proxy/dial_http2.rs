@@ -4,13 +4,11 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::runtime::http2_connections::{Http2Connections, Http2Stream};
+use crate::runtime::http2_connections::{Http2Connections, Http2Stream, Standing};
 
 /// Bytes of an answer that may wait for its client, of one stream and of all: a client that reads slowly shall not hold the others'.
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -19,6 +17,12 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 const MAX_SEND_BUFFER: usize = 32 << 10;
 /// Bytes of the head of an answer.
 const MAX_HEADER_LIST: u32 = 128 << 10;
+/// Streams that are opened before the other side has said how many it takes.
+const STREAMS_AT_FIRST: usize = 100;
+/// Streams that broke a rule, of all that a connection ever had; then it ends.
+const MAX_ERROR_RESETS: usize = 1024;
+/// Streams that were reset and are remembered for a second: what is still on its way on them breaks no rule.
+const MAX_REMEMBERED_RESETS: usize = 1024;
 
 /// Speaks HTTP/2 on a fresh stream to a host at this address (RFC 9113 §3.4): by prior knowledge, or because TLS agreed on it.
 ///
@@ -28,25 +32,34 @@ pub async fn handshake<S>(stream: S, address: Option<IpAddr>, connections: &Http
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(STREAM_WINDOW)
+    let (sender, connection) = h2::client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(MAX_SEND_BUFFER)
+        .initial_max_send_streams(STREAMS_AT_FIRST)
+        .max_send_buffer_size(MAX_SEND_BUFFER)
         .max_header_list_size(MAX_HEADER_LIST)
-        .handshake(TokioIo::new(stream))
+        .max_concurrent_reset_streams(MAX_REMEMBERED_RESETS)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        .enable_push(false)
+        .handshake(stream)
         .await
         .map_err(io::Error::other)?;
-    let bound = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-    let said = bound.clone();
-    // Ends with the connection; its errors are told to the requests that it carries.
+    let standing = Arc::new(Standing {
+        bound: AtomicUsize::new(connection.max_concurrent_send_streams()),
+        ended: AtomicBool::new(false),
+    });
+    let said = standing.clone();
+    // Ends when nobody has a place on it any more; its errors are told to the requests that it carries.
     tokio::spawn(async move {
         let mut connection = pin!(connection);
         let _ = std::future::poll_fn(|cx| {
             let polled = connection.as_mut().poll(cx);
-            said.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            said.bound
+                .store(connection.max_concurrent_send_streams(), Ordering::Relaxed);
             polled
         })
         .await;
+        said.ended.store(true, Ordering::Relaxed);
     });
-    Ok(connections.add(sender, address, bound))
+    Ok(connections.add(sender, address, standing))
 }

@@ -13,6 +13,9 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 /// A close frame of a server (RFC 6455 §5.5.1), unmasked: 1008, policy violation (§7.4.1).
 pub(super) const CLOSE_1008: [u8; 4] = [0x88, 0x02, 0x03, 0xf0];
 
+/// The `detail` of a request that ended so.
+pub(super) const ENDED_WITH_ITS_TOKEN: &str = "ended_with_its_token";
+
 /// The end of a token's time.
 pub(super) struct Expiry(Pin<Box<Sleep>>);
 

@@ -74,9 +74,9 @@ pub async fn forward(
         clock: client.worker.gateway.clock,
     };
     let answered = sending.send(body).await;
-    in_turn().await;
     record.sent_to(upstream, place.endpoint_place());
     record.waited();
+    in_turn().await;
     let (ResponseHead { response, spelling }, reply) =
         answered.map_err(|error| blame_client(error, progress.as_deref()))?;
     let (mut head, ()) = response.into_parts();
@@ -102,6 +102,9 @@ pub async fn forward(
             head.headers.entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
         }
         AnswerBody::Tunnel(client, Tunnel::new(*exchange, lease, ends))
+    } else if outgoing.upgrade.is_some_and(|upgrade| upgrade.is_feigned_by(head.status)) {
+        // No tunnel without a 101, and nothing that looks like one.
+        return Err(ForwardError::BadGateway);
     } else {
         let idle_timeout = upstream.spec.config.stream_idle_timeout;
         AnswerBody::Stream(FromUpstream::new(reply, lease, idle_timeout, ends))

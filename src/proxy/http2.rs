@@ -45,9 +45,10 @@ const MAX_SEND_BUFFER: usize = 32 << 10;
 /// Over the head's own bound, so that a head that is a little too long gets an answer in words. What comes beyond is 431 without
 /// any; how many CONTINUATION frames may come follows from it.
 const HEADER_LIST_ROOM: usize = 8 << 10;
-/// Streams that a client took back before they were looked at, and streams that broke a rule; then the connection ends.
+/// Streams that a client took back before they were looked at, and streams that broke a rule, of all that a connection ever had: what is
+/// still on its way on a stream that was reset some time ago breaks one too. Then the connection ends.
 const MAX_PENDING_RESETS: usize = 20;
-const MAX_ERROR_RESETS: usize = 100;
+const MAX_ERROR_RESETS: usize = 1024;
 
 /// How long a connection that is to end may take to say so.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -106,7 +107,7 @@ where
 async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Request<Incoming>) -> Response<Paced> {
     let (open, begun) = streams.begin();
     let Translated { refusal, upgrade } = translate::request(&mut request, &client.admitted.listener.head_limits());
-    let is_head = *request.method() == Method::HEAD;
+    let (is_head, upgrades) = (*request.method() == Method::HEAD, upgrade.is_some());
     let (head, body) = request.into_parts();
     let outgoing = Box::new(Outgoing {
         head,
@@ -116,6 +117,6 @@ async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Reques
     });
     let mut response = handler::answer(&client, outgoing, refusal, Some(open)).await;
     begun.answered();
-    translate::response(&mut response, is_head);
+    translate::response(&mut response, is_head, upgrades);
     response.map(Paced::new)
 }

@@ -25,6 +25,7 @@ pub mod respond;
 pub mod response_body;
 pub mod send;
 pub mod send_http2;
+mod standstill;
 pub mod tunnel;
 pub mod upgrade;
 pub mod worker;

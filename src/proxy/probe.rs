@@ -110,7 +110,6 @@ async fn is_well(upstream: &Upstream, endpoint: &Endpoint, workers: usize, healt
             body_idle: health.timeout,
             response: health.timeout,
         },
-        progress: None,
         secure: upstream.spec.tls.is_some(),
     };
     let answer = attempt.make(connection, RequestBody::Empty).await;

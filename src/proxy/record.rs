@@ -227,9 +227,9 @@ impl Record {
         }
     }
 
-    /// It was allowed, and ended with the token that let it in.
-    pub fn expired(&mut self) {
-        self.detail = Some("ended_with_its_token");
+    /// It was allowed, and its answer ended before it was whole: why.
+    pub fn ended_early(&mut self, detail: &'static str) {
+        self.detail = Some(detail);
     }
 
     /// It went to that endpoint, last.

@@ -1,24 +1,23 @@
 //! An upstream's answer under way: over HTTP/1.1 on a connection of its own, or on a stream of HTTP/2.
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
-use hyper::body::Incoming;
+use http_body::Frame;
 
 use crate::protocol::exchange::{Exchange, Fault};
-use crate::runtime::http2_connections::Http2Stream;
 use crate::runtime::request_body::RequestBody;
 use crate::runtime::upstream::Connection;
+
+use super::send_http2::Http2Answer;
 
 /// An answer whose head has come.
 #[derive(Debug)]
 pub enum Reply {
     /// Boxed: it is handed on from future to future.
     Http1(Box<Exchange<RequestBody>>),
-    /// hyper drives the stream; its place is given back when this is dropped.
-    Http2(Incoming, Http2Stream),
+    /// Its stream goes on by itself; it ends, and its place is given back, when this is dropped.
+    Http2(Http2Answer),
 }
 
 impl Reply {
@@ -26,7 +25,7 @@ impl Reply {
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match self {
             Self::Http1(exchange) => exchange.poll_frame(cx),
-            Self::Http2(body, _) => Pin::new(body).poll_frame(cx).map_err(|_| Fault::Broken),
+            Self::Http2(answer) => answer.poll_frame(cx),
         }
     }
 
@@ -34,7 +33,7 @@ impl Reply {
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::Http1(exchange) => exchange.poll_upload(cx),
-            Self::Http2(..) => {}
+            Self::Http2(_) => {}
         }
     }
 
@@ -43,7 +42,7 @@ impl Reply {
     pub fn is_end(&self) -> bool {
         match self {
             Self::Http1(exchange) => exchange.is_end(),
-            Self::Http2(body, _) => body.is_end_stream(),
+            Self::Http2(answer) => answer.is_end(),
         }
     }
 
@@ -52,7 +51,7 @@ impl Reply {
     pub fn length(&self) -> Option<u64> {
         match self {
             Self::Http1(exchange) => exchange.length(),
-            Self::Http2(body, _) => body.size_hint().exact(),
+            Self::Http2(answer) => answer.length(),
         }
     }
 
@@ -61,7 +60,7 @@ impl Reply {
     pub fn into_connection(self) -> Option<Connection> {
         match self {
             Self::Http1(exchange) => exchange.into_connection().map(Connection::Http1),
-            Self::Http2(..) => None,
+            Self::Http2(_) => None,
         }
     }
 }

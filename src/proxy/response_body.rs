@@ -13,7 +13,7 @@ use crate::protocol::Spelling;
 use crate::protocol::exchange::Fault;
 use crate::runtime::upstream::InFlight;
 
-use super::expiry::Expiry;
+use super::expiry::{ENDED_WITH_ITS_TOKEN, Expiry};
 use super::record::Record;
 use super::reply::Reply;
 use super::tunnel::Tunnel;
@@ -91,6 +91,20 @@ pub enum StreamFault {
     Silent,
     /// The token that let it in has expired, and the client was told of more bytes.
     Expired,
+}
+
+impl StreamFault {
+    /// The exact cause, for the log.
+    #[must_use]
+    const fn detail(&self) -> &'static str {
+        match self {
+            Self::Upstream(Fault::TimedOut) => "upstream_takes_nothing",
+            Self::Upstream(Fault::RequestBody | Fault::Starved) => "request_body_failed",
+            Self::Upstream(Fault::Unsent | Fault::Broken | Fault::Nonsense(_)) => "upstream_broke_off",
+            Self::Silent => "upstream_silent",
+            Self::Expired => ENDED_WITH_ITS_TOKEN,
+        }
+    }
 }
 
 impl std::fmt::Display for StreamFault {
@@ -242,8 +256,12 @@ impl Body for ResponseBody {
             Source::Own(text) => text.take().map(|text| Ok(Frame::data(text))),
             Source::Upstream(body) => {
                 let frame = ready!(body.poll(cx));
-                if let (true, Some(record)) = (body.expired, &mut this.record) {
-                    record.expired();
+                let early = match &frame {
+                    Some(Err(fault)) => Some(fault.detail()),
+                    Some(Ok(_)) | None => body.expired.then_some(ENDED_WITH_ITS_TOKEN),
+                };
+                if let (Some(detail), Some(record)) = (early, &mut this.record) {
+                    record.ended_early(detail);
                 }
                 frame
             }

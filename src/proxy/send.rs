@@ -83,7 +83,6 @@ impl Sending<'_> {
                     body_idle: upstream.spec.config.body_idle_timeout,
                     response: tries.response_timeout(),
                 },
-                progress: self.progress,
                 secure: upstream.spec.tls.is_some(),
             };
             let Unanswered { fault, body: unsent } = match attempt.make(connection, body).await {
@@ -130,8 +129,6 @@ pub struct Attempt<'r> {
     pub outgoing: Outgoing<'r>,
     /// How long it may take.
     pub patience: Patience,
-    /// How far the body came; `None`: there is none.
-    pub progress: Option<&'r Progress>,
     /// The upstream is `https`.
     pub secure: bool,
 }
@@ -153,13 +150,12 @@ impl Attempt<'_> {
                     }),
                 }
             }
-            Connection::Http2(mut stream) => {
+            Connection::Http2(stream) => {
                 let Outgoing { head, host, .. } = self.outgoing;
-                let request = send_http2::request(head, host, body, self.secure);
+                let request = send_http2::request(head, host, self.secure);
                 // Boxed: only such upstreams need it, and every connection would pay for it.
-                let (head, body) =
-                    Box::pin(send_http2::head(&mut stream, request, self.patience, self.progress)).await?;
-                Ok((head, Reply::Http2(body, stream)))
+                let (head, answer) = Box::pin(send_http2::head(stream, request, body, self.patience)).await?;
+                Ok((head, Reply::Http2(answer)))
             }
         }
     }

@@ -1,21 +1,31 @@
-//! A request as it goes over an HTTP/2 connection that hyper drives, and the head of its answer.
+//! A request as it goes over an HTTP/2 connection, and the head of its answer.
 
+mod answer;
+mod upload;
+
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
+use h2::Reason;
 use http::header;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version};
-use hyper::body::Incoming;
+use http_body::Body;
+use tokio::time::{Sleep, sleep};
 
 use crate::protocol::declared_trailers;
 use crate::protocol::exchange::{Fault, Patience, ResponseHead};
 use crate::runtime::http2_connections::Http2Stream;
-use crate::runtime::request_body::{Progress, RequestBody};
+use crate::runtime::request_body::RequestBody;
 
 use super::send::Unanswered;
+pub use answer::Http2Answer;
+use upload::Upload;
 
 /// The request with this head; `host` stands in place of its own.
-pub fn request(parts: &Parts, host: Option<&HeaderValue>, body: RequestBody, secure: bool) -> Request<RequestBody> {
-    let mut request = Request::new(body);
+pub fn request(parts: &Parts, host: Option<&HeaderValue>, secure: bool) -> Request<()> {
+    let mut request = Request::new(());
     request.method_mut().clone_from(&parts.method);
     request.uri_mut().clone_from(&parts.uri);
     request.headers_mut().clone_from(&parts.headers);
@@ -31,89 +41,72 @@ pub fn request(parts: &Parts, host: Option<&HeaderValue>, body: RequestBody, sec
 /// # Errors
 /// Why there is none.
 pub async fn head(
-    stream: &mut Http2Stream,
-    request: Request<RequestBody>,
+    stream: Http2Stream,
+    request: Request<()>,
+    mut body: RequestBody,
     patience: Patience,
-    progress: Option<&Progress>,
-) -> Result<(ResponseHead, Incoming), Unanswered> {
-    let overdue = |fault| Unanswered { fault, body: None };
-    let response = stream.sender.try_send_request(request);
-    let sent = match progress {
-        None if patience.response.is_zero() => response.await,
-        None => tokio::time::timeout(patience.response, response)
-            .await
-            .map_err(|_| overdue(Fault::TimedOut))?,
-        Some(progress) => tokio::select! {
-            biased;
-            response = response => response,
-            fault = watch(patience, progress) => return Err(overdue(fault)),
-        },
+) -> Result<(ResponseHead, Http2Answer), Unanswered> {
+    body.limit_trailers(declared_trailers(request.headers()));
+    let mut sender = stream.sender();
+    let ready = std::future::poll_fn(|cx| sender.poll_ready(cx)).await;
+    let Ok((mut response, to)) = ready.and_then(|()| sender.send_request(request, body.is_end_stream())) else {
+        stream.retire();
+        return Err(Unanswered {
+            fault: Fault::Unsent,
+            body: Some(body),
+        });
     };
-    match sent {
-        Ok(response) => Ok(split(response)),
-        Err(mut error) => Err(match error.take_message() {
-            Some(unsent) => {
+    let mut upload = (!body.is_end_stream()).then(|| Upload::new(body, to, patience.body_idle));
+    let mut overdue: Option<Pin<Box<Sleep>>> = None;
+    let answered = std::future::poll_fn(|cx| {
+        if let Poll::Ready(answered) = Pin::new(&mut response).poll(cx) {
+            return Poll::Ready(answered.map_err(|error| fault_of(&error, &stream)));
+        }
+        if let Some(uploading) = &mut upload {
+            ready!(Pin::new(uploading).poll(cx))?;
+            upload = None;
+        }
+        if patience.response.is_zero() {
+            return Poll::Pending;
+        }
+        let overdue = overdue.get_or_insert_with(|| Box::pin(sleep(patience.response)));
+        ready!(overdue.as_mut().poll(cx));
+        Poll::Ready(Err(Fault::TimedOut))
+    });
+    let unanswered = |fault| Unanswered { fault, body: None };
+    let (parts, body) = match answered.await {
+        Ok(response) => response.into_parts(),
+        Err(fault) => {
+            if fault == Fault::TimedOut {
+                // Nobody can tell whether only this stream stands still.
                 stream.retire();
-                Unanswered {
-                    fault: Fault::Unsent,
-                    body: Some(unsent.into_body()),
-                }
             }
-            None => {
-                if !is_of_one_stream(error.error()) {
-                    stream.retire();
-                }
-                overdue(Fault::Broken)
-            }
-        }),
-    }
-}
-
-/// Whether only the one stream of a connection was reset (RFC 9113 §5.4.2).
-fn is_of_one_stream(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(h2::Error::is_reset)
-}
-
-fn split(response: Response<Incoming>) -> (ResponseHead, Incoming) {
-    let (parts, body) = response.into_parts();
-    let response = Response::from_parts(parts, ());
+            return Err(unanswered(fault));
+        }
+    };
+    let answer = Http2Answer::new(&parts.headers, body, upload, stream).map_err(unanswered)?;
     let head = ResponseHead {
-        response,
+        response: Response::from_parts(parts, ()),
         spelling: None,
     };
-    (head, body)
+    Ok((head, answer))
 }
 
-/// Ends when the body stands still for `body_idle_timeout`, or the response is overdue once the body is through.
-async fn watch(patience: Patience, progress: &Progress) -> Fault {
-    let idle = patience.body_idle;
-    let mut frames = progress.frames();
-    while !progress.is_finished() {
-        if tokio::time::timeout(idle, progress.finished()).await.is_ok() {
-            break;
-        }
-        let now = progress.frames();
-        if now == frames {
-            return if progress.is_starved() {
-                Fault::Starved
-            } else {
-                Fault::TimedOut
-            };
-        }
-        frames = now;
+fn fault_of(error: &h2::Error, stream: &Http2Stream) -> Fault {
+    // Only the one stream of a connection was reset (RFC 9113 §5.4.2).
+    if !error.is_reset() {
+        stream.retire();
     }
-    if patience.response.is_zero() {
-        std::future::pending::<()>().await;
+    // RFC 9113 §8.7: it was not looked at.
+    if error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM) {
+        Fault::Unsent
+    } else {
+        Fault::Broken
     }
-    tokio::time::sleep(patience.response).await;
-    Fault::TimedOut
 }
 
-/// Makes an HTTP/1.1 request HTTP/2's: `:scheme` and `:authority` for Host (RFC 9113 §8.3.1), and no trailer but those declared.
-fn translate(request: &mut Request<RequestBody>, secure: bool) {
-    let declared = declared_trailers(request.headers());
-    request.body_mut().limit_trailers(declared);
+/// Makes an HTTP/1.1 request HTTP/2's: `:scheme` and `:authority` for Host (RFC 9113 §8.3.1).
+fn translate(request: &mut Request<()>, secure: bool) {
     *request.version_mut() = Version::HTTP_2;
     let host = request.headers_mut().remove(header::HOST);
     let authority = host.and_then(|host| host.to_str().ok()?.parse().ok());
@@ -138,13 +131,10 @@ mod tests {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.uri = "/x?y".parse().unwrap();
         parts.headers.insert("host", "a:80".parse().unwrap());
-        let kept = request(&parts, None, RequestBody::Empty, false);
+        let kept = request(&parts, None, false);
         assert_eq!(kept.uri(), "http://a:80/x?y");
         assert!(kept.headers().is_empty());
         let own = HeaderValue::from_static("b");
-        assert_eq!(
-            request(&parts, Some(&own), RequestBody::Empty, true).uri(),
-            "https://b/x?y"
-        );
+        assert_eq!(request(&parts, Some(&own), true).uri(), "https://b/x?y");
     }
 }

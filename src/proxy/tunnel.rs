@@ -19,7 +19,7 @@ use crate::protocol::stream::Stream;
 use crate::runtime::gateway::{Gateway, Phase};
 use crate::runtime::request_body::RequestBody;
 
-use super::expiry::{self, CLOSE_1008, Expiry, Frames};
+use super::expiry::{self, CLOSE_1008, ENDED_WITH_ITS_TOKEN, Expiry, Frames};
 use super::record::Record;
 use super::response_body::Lease;
 
@@ -81,7 +81,7 @@ impl Tunnel {
             converse(copying, curtain, self.ends, &gateway).await
         };
         if expired {
-            record.expired();
+            record.ended_early(ENDED_WITH_ITS_TOKEN);
             drop(upstream);
             say_goodbye(client).await;
         }

@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 
 /// What RFC 6455 §1.3 puts behind a key before it is hashed.
@@ -46,6 +46,12 @@ impl Upgrade {
             client: ClientSide::Stream(client),
             accept: Some(accept_of(key)),
         }
+    }
+
+    /// Whether this answer, which is no 101, would read as one: over HTTP/2 any success is a tunnel (RFC 9110 §9.3.6, RFC 8441 §5).
+    #[must_use]
+    pub fn is_feigned_by(&self, status: StatusCode) -> bool {
+        matches!(self.client, ClientSide::Stream(_)) && status.is_success()
     }
 
     /// Whether the upstream's 101 is an answer to this very request.

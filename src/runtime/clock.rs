@@ -1,6 +1,6 @@
 //! The time, in one place: everything else is told it.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::policy::facts::Now;
 
@@ -16,21 +16,20 @@ impl Clock {
     pub fn start() -> Self {
         let now = Instant::now();
         Self {
-            origin: now.checked_sub(std::time::Duration::from_secs(3600)).unwrap_or(now),
+            origin: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
         }
     }
 
     /// Nanoseconds on the clock that never goes back.
     #[must_use]
     pub fn monotonic_ns(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        nanos(self.origin.elapsed())
     }
 
     /// Nanoseconds since the Unix epoch.
     #[must_use]
     pub fn unix_ns(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
     /// Milliseconds since the Unix epoch.
@@ -47,4 +46,9 @@ impl Clock {
             monotonic_ns: self.monotonic_ns(),
         }
     }
+}
+
+/// As the clock counts; whatever is longer than five centuries is five centuries long.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -36,16 +35,12 @@ pub struct Gateway {
     connections: AtomicUsize,
     /// Once true it stays so: an issuer that a reload adds takes no traffic away.
     was_ready: AtomicBool,
-    started_ns: u64,
     reload: ArcSwap<Reload>,
     /// Made on the control runtime, where it works.
     resolver: OnceLock<Resolver>,
     /// Modes from the store.
     pub shared_modes: SharedModes,
 }
-
-/// How long `/readyz` waits for the first fetch of each issuer's keys.
-const FIRST_FETCHES: Duration = Duration::from_secs(5);
 
 /// How the last reload went.
 #[derive(Debug, Clone, Default)]
@@ -89,7 +84,6 @@ impl Gateway {
             phase: watch::Sender::new(Phase::Serving),
             connections: AtomicUsize::new(0),
             was_ready: AtomicBool::new(false),
-            started_ns: clock.monotonic_ns(),
             reload: ArcSwap::default(),
             resolver: OnceLock::new(),
             shared_modes: SharedModes::default(),
@@ -279,14 +273,12 @@ impl Gateway {
         *self.phase.borrow() >= phase
     }
 
-    /// Whether requests may be sent here: serving, and every issuer's keys were tried, for `FIRST_FETCHES` at most.
+    /// Whether requests may be sent here: serving, and every issuer's keys were tried.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         if !self.was_ready.load(Ordering::Relaxed) {
-            let waited = Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(self.started_ns));
             let tried = self.snapshot.load().keys.iter().all(|keys| keys.tried());
-            self.was_ready
-                .store(tried || waited >= FIRST_FETCHES, Ordering::Relaxed);
+            self.was_ready.store(tried, Ordering::Relaxed);
         }
         self.was_ready.load(Ordering::Relaxed) && *self.phase.borrow() == Phase::Serving
     }

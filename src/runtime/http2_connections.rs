@@ -1,14 +1,16 @@
 //! HTTP/2 connections of one worker to one endpoint: its requests share them, as few as the endpoint's bound of streams allows.
 
+mod piece;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http2::SendRequest;
+use h2::client::SendRequest;
 use parking_lot::Mutex;
 
-use super::request_body::RequestBody;
+pub use piece::{Piece, Written};
 
 /// Connections at most. When the streams of all are taken, further requests wait for one.
 const MAX_CONNECTIONS: usize = 8;
@@ -21,14 +23,22 @@ pub struct Http2Connections {
     pub making: tokio::sync::Mutex<()>,
 }
 
+/// What a connection tells of itself while it runs.
+#[derive(Debug)]
+pub struct Standing {
+    /// Streams that the endpoint takes at once.
+    pub bound: AtomicUsize,
+    /// It has ended.
+    pub ended: AtomicBool,
+}
+
 #[derive(Debug)]
 struct Shared {
-    sender: SendRequest<RequestBody>,
+    sender: SendRequest<Piece>,
     /// Of the other side; `None`: it has none.
     address: Option<IpAddr>,
     streams: AtomicUsize,
-    /// Streams that the endpoint takes at once.
-    bound: Arc<AtomicUsize>,
+    standing: Arc<Standing>,
     /// When the last stream ended.
     since: Mutex<Instant>,
     /// It takes no further stream.
@@ -39,8 +49,6 @@ struct Shared {
 #[derive(Debug)]
 pub struct Http2Stream {
     shared: Arc<Shared>,
-    /// Sends on it.
-    pub sender: SendRequest<RequestBody>,
 }
 
 impl Http2Connections {
@@ -54,23 +62,18 @@ impl Http2Connections {
         let shared = open
             .iter()
             .min_by_key(|shared| shared.streams.load(Ordering::Relaxed))?;
-        let free = shared.streams.load(Ordering::Relaxed) < shared.bound.load(Ordering::Relaxed);
+        let free = shared.streams.load(Ordering::Relaxed) < shared.standing.bound.load(Ordering::Relaxed);
         (free || open.len() >= MAX_CONNECTIONS).then(|| Http2Stream::on(shared))
     }
 
-    /// Adds a connection to a host at this address, which takes `bound` streams at once, and takes the first place on it.
+    /// Adds a connection to a host at this address, and takes the first place on it.
     #[must_use]
-    pub fn add(
-        &self,
-        sender: SendRequest<RequestBody>,
-        address: Option<IpAddr>,
-        bound: Arc<AtomicUsize>,
-    ) -> Http2Stream {
+    pub fn add(&self, sender: SendRequest<Piece>, address: Option<IpAddr>, standing: Arc<Standing>) -> Http2Stream {
         let shared = Arc::new(Shared {
             sender,
             address,
             streams: AtomicUsize::new(0),
-            bound,
+            standing,
             since: Mutex::new(Instant::now()),
             retired: AtomicBool::new(false),
         });
@@ -90,11 +93,17 @@ impl Http2Connections {
 
 impl Shared {
     fn is_over(&self) -> bool {
-        self.retired.load(Ordering::Relaxed) || self.sender.is_closed()
+        self.retired.load(Ordering::Relaxed) || self.standing.ended.load(Ordering::Relaxed)
     }
 }
 
 impl Http2Stream {
+    /// Sends one request on it.
+    #[must_use]
+    pub fn sender(&self) -> SendRequest<Piece> {
+        self.shared.sender.clone()
+    }
+
     /// Its connection takes no further stream: the other side is about to close it, or has. Those under way may finish.
     pub fn retire(&self) {
         self.shared.retired.store(true, Ordering::Relaxed);
@@ -102,10 +111,7 @@ impl Http2Stream {
 
     fn on(shared: &Arc<Shared>) -> Self {
         shared.streams.fetch_add(1, Ordering::Relaxed);
-        Self {
-            shared: shared.clone(),
-            sender: shared.sender.clone(),
-        }
+        Self { shared: shared.clone() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! An issuer's keys, and the tokens that they verified: read by workers without a lock, renewed on the control runtime.
 //!
 //! Good keys are kept while the issuer cannot be reached, up to `max_stale`; then nobody can say who a token is (503), never "no"
-//! (401). An unknown key id buys one fetch for all who wait, at most one in [`REFETCH_PAUSE`].
+//! (401). An unknown key id buys one fetch for all who wait, at most one in `REFETCH_PAUSE`.
 
 mod fetching;
 mod generation;
@@ -18,11 +18,11 @@ use crate::policy::authn::jwt::{KeySet, Unverified, verify};
 use crate::policy::digest::SecretDigest;
 use crate::policy::token::{TokenFault, VerifiedToken};
 
-use super::clock::Clock;
+use super::clock::{Clock, nanos};
 use fetching::Fetching;
 use generation::{Generation, Known};
 
-pub use fetching::REFETCH_PAUSE;
+pub(super) use fetching::REFETCH_PAUSE;
 
 /// An issuer that hangs holds the gateway unready for this long at most.
 const FIRST_FETCH_PATIENCE: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ pub struct Keys {
 
 /// What an issuer says of a token at once.
 #[derive(Debug)]
-pub enum Judged {
+pub(super) enum Judged {
     /// Said.
     Known(Result<Arc<VerifiedToken>, TokenFault>),
     /// A fetch may change the answer.
@@ -98,13 +98,13 @@ impl Keys {
     }
 
     /// A successor has their name, and their metrics: they are fetched no more.
-    pub fn retire(&self) {
+    pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
     }
 
     /// Whether they are to be kept fresh.
     #[must_use]
-    pub fn is_in_force(&self) -> bool {
+    pub(super) fn is_in_force(&self) -> bool {
         !self.retired.load(Ordering::Relaxed)
     }
 
@@ -115,7 +115,7 @@ impl Keys {
     }
 
     /// Measures how long the issuer takes to answer.
-    pub async fn timed<T>(&self, fetch: impl Future<Output = T>) -> T {
+    pub(super) async fn timed<T>(&self, fetch: impl Future<Output = T>) -> T {
         let timer = self.metrics.duration.start_timer();
         let fetched = fetch.await;
         timer.observe_duration();
@@ -124,7 +124,7 @@ impl Keys {
 
     /// A token that these keys verified before.
     #[must_use]
-    pub fn known(&self, token: &str) -> Option<Arc<VerifiedToken>> {
+    pub(super) fn known(&self, token: &str) -> Option<Arc<VerifiedToken>> {
         let live = self.live.load();
         let known = live.known(token)?;
         (known.symmetric || !self.is_stale(&live)).then_some(known.token)
@@ -132,7 +132,7 @@ impl Keys {
 
     /// Judges a token by the keys at hand.
     #[must_use]
-    pub fn judge(&self, token: &str, parsed: &Unverified<'_>) -> Judged {
+    pub(super) fn judge(&self, token: &str, parsed: &Unverified<'_>) -> Judged {
         let live = self.live.load();
         // Secrets are the config's own: no fetch can change what they say.
         let symmetric = parsed.algorithm().is_symmetric();
@@ -164,13 +164,13 @@ impl Keys {
 
     /// Fetches that finished so far: to be asked before a judgement that [`Self::fetched_again`] may be asked about.
     #[must_use]
-    pub fn fetches(&self) -> u64 {
+    pub(super) fn fetches(&self) -> u64 {
         self.fetching.finished()
     }
 
     /// Waits for the fetch that may change a judgement made after `seen` fetches, asking for one if that is allowed now. `false`:
     /// there is none to wait for.
-    pub async fn fetched_again(&self, fault: TokenFault, seen: u64) -> bool {
+    pub(super) async fn fetched_again(&self, fault: TokenFault, seen: u64) -> bool {
         // An issuer that cannot be reached is asked again by the refresher, in its own time.
         let asks = fault != TokenFault::KeysUnavailable;
         let ask_at_ns = asks.then(|| self.clock.monotonic_ns());
@@ -179,7 +179,7 @@ impl Keys {
 
     /// Whether the first fetch has finished, well or not, or was given time enough.
     #[must_use]
-    pub fn tried(&self) -> bool {
+    pub(super) fn tried(&self) -> bool {
         self.spec.source == KeySource::None || self.fetches() > 0 || self.since(self.born_ns) >= FIRST_FETCH_PATIENCE
     }
 
@@ -201,7 +201,7 @@ impl Keys {
     }
 
     /// Says that a fetch begins; the refresher's alone.
-    pub fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.fetching.begin();
     }
 
@@ -245,22 +245,21 @@ impl Keys {
     }
 
     /// Says when the next fetch is due; the refresher's alone.
-    pub fn plan(&self, pause: Duration) {
-        let pause_ns = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
-        let next_ns = self.clock.monotonic_ns().saturating_add(pause_ns);
+    pub(super) fn plan(&self, pause: Duration) {
+        let next_ns = self.clock.monotonic_ns().saturating_add(nanos(pause));
         self.next_ns.store(next_ns, Ordering::Relaxed);
     }
 
     /// Until the fetch that is due next; `None`: it is due now.
     #[must_use]
-    pub fn until_next(&self) -> Option<Duration> {
+    pub(super) fn until_next(&self) -> Option<Duration> {
         let next_ns = self.next_ns.load(Ordering::Relaxed);
         let left = next_ns.checked_sub(self.clock.monotonic_ns())?;
         (left > 0).then(|| Duration::from_nanos(left))
     }
 
     /// Waits until an unknown key id asks for a fetch.
-    pub async fn wanted(&self) {
+    pub(super) async fn wanted(&self) {
         self.fetching.wanted().await;
     }
 

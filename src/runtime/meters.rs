@@ -68,7 +68,7 @@ impl Counters {
 
     /// Whether these are the counts of `spec`, kept in `store` if it says so.
     #[must_use]
-    pub fn are_of(&self, spec: &LimitSpec, store: Option<&Arc<Store>>) -> bool {
+    pub(super) fn are_of(&self, spec: &LimitSpec, store: Option<&Arc<Store>>) -> bool {
         self.spec == *spec && self.shared.as_ref().is_none_or(|shared| shared.is_in(store))
     }
 
@@ -84,7 +84,7 @@ impl Counters {
 
     /// Whether further keys share one bucket.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.keys() >= self.spec.max_keys
     }
 

@@ -1,16 +1,18 @@
 //! What lives longer than a snapshot of the config: keys, counters, connections, and the swap itself.
 //!
-//! May import `observe`, `compile`, `policy` and `config`.
+//! May import `observe`, `compile`, `policy`, `config` and `protocol`.
 
 pub mod clock;
 pub mod evidence;
 pub mod gateway;
 pub mod http2_connections;
+pub mod http_client;
 pub mod keys;
 pub mod log;
 pub mod meters;
+mod pause;
 pub mod published;
-pub mod refresh;
+mod refresh;
 pub mod reload;
 pub mod request_body;
 pub mod revocation;

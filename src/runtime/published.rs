@@ -1,15 +1,16 @@
 //! What issuers publish: key sets, and the metadata that says where a key set is. Bounded in time and size, from the issuer's own
 //! place. Depends on `compile`, for where to look.
 
-use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Certificate, Client, ClientBuilder, StatusCode, Url};
+use reqwest::{Client, StatusCode, Url};
 use serde_json::Value;
 
 use crate::compile::{IssuerSpec, KeySource};
+
+use super::http_client::{body_within, client_of, is_plain, reason};
 
 /// A document is refused beyond this many bytes.
 const MAX_DOCUMENT: usize = 1 << 20;
@@ -18,15 +19,15 @@ const MAX_DOCUMENT: usize = 1 << 20;
 const MAX_REDIRECTS: usize = 3;
 
 /// A key set as it came.
-pub struct Document {
+pub(super) struct Document {
     /// Its bytes.
-    pub body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     /// `Cache-Control: max-age`.
-    pub max_age: Option<Duration>,
+    pub(super) max_age: Option<Duration>,
 }
 
 /// Asks one issuer.
-pub struct Asker {
+pub(super) struct Asker {
     client: Client,
     /// Where its metadata said that its keys are.
     discovered: Option<Url>,
@@ -46,27 +47,23 @@ impl Asker {
     ///
     /// # Errors
     /// The CA cannot be read, or there is none at all.
-    pub fn of(spec: &IssuerSpec) -> Result<Self, String> {
-        let client = Client::builder()
-            .timeout(spec.request_timeout)
-            .redirect(Policy::custom(|attempt| {
-                if stays(&attempt) {
-                    attempt.follow()
-                } else {
-                    attempt.stop()
-                }
-            }))
-            .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")));
+    pub(super) fn of(spec: &IssuerSpec) -> Result<Self, String> {
         let plain = matches!(&spec.source, KeySource::Url(url) if is_plain(url));
-        let client = trusting(client, spec.ca.as_deref(), plain)?.build().map_err(reason)?;
+        let client = client_of(plain, spec.ca.as_deref(), spec.request_timeout)?.redirect(Policy::custom(|attempt| {
+            if stays(&attempt) {
+                attempt.follow()
+            } else {
+                attempt.stop()
+            }
+        }));
         Ok(Self {
-            client,
+            client: client.build().map_err(reason)?,
             discovered: None,
         })
     }
 
     /// Looks for the keys' place anew the next time.
-    pub fn forget_place(&mut self) {
+    pub(super) fn forget_place(&mut self) {
         self.discovered = None;
     }
 
@@ -74,7 +71,7 @@ impl Asker {
     ///
     /// # Errors
     /// Why it could not be had, without any URL, whose query may hold a key of ours (hardening r12).
-    pub async fn keys(&mut self, source: &KeySource) -> Result<Document, String> {
+    pub(super) async fn keys(&mut self, source: &KeySource) -> Result<Document, String> {
         match source {
             KeySource::Url(url) => self.document(parsed(url)?).await,
             KeySource::Discovery(issuer) => {
@@ -116,7 +113,7 @@ impl Asker {
 
     /// A document, or the status that came instead.
     async fn get(&self, url: Url) -> Result<Result<Document, StatusCode>, String> {
-        let mut response = self.client.get(url).send().await.map_err(reason)?;
+        let response = self.client.get(url).send().await.map_err(reason)?;
         if response.status() != StatusCode::OK {
             return Ok(Err(response.status()));
         }
@@ -124,38 +121,10 @@ impl Asker {
             .headers()
             .get(http::header::CACHE_CONTROL)
             .and_then(|value| max_age(value.to_str().ok()?));
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(reason)? {
-            if body.len() + chunk.len() > MAX_DOCUMENT {
-                return Err("the document is larger than 1 MiB".to_owned());
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = body_within(MAX_DOCUMENT, response).await.map_err(reason)?;
+        let body = body.ok_or("the document is larger than 1 MiB")?;
         Ok(Ok(Document { body, max_age }))
     }
-}
-
-/// Whether a server is spoken to without TLS.
-pub(crate) fn is_plain(url: &str) -> bool {
-    url.starts_with("http://")
-}
-
-/// Whose certificates are believed: those of a server's own CA if it has one, else the system's.
-///
-/// # Errors
-/// The CA cannot be read, or is none.
-pub(crate) fn trusting(client: ClientBuilder, ca: Option<&Path>, plain: bool) -> Result<ClientBuilder, String> {
-    let Some(path) = ca else {
-        // Without TLS nobody's are needed, and a container may have none.
-        return Ok(if plain { client.tls_certs_only([]) } else { client });
-    };
-    let name = path.display();
-    let pem = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
-    let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| format!("{name}: {}", reason(error)))?;
-    if certificates.is_empty() {
-        return Err(format!("{name}: holds no certificate"));
-    }
-    Ok(client.tls_certs_only(certificates))
 }
 
 /// An issuer answers for itself: a redirect to another scheme, host or port is not followed.
@@ -216,7 +185,7 @@ fn parsed(url: &str) -> Result<Url, String> {
 ///
 /// # Errors
 /// It cannot be read, or is too large.
-pub async fn read(path: &Path) -> Result<Document, String> {
+pub(super) async fn read(path: &Path) -> Result<Document, String> {
     let name = path.display();
     let body = tokio::fs::read(path)
         .await
@@ -235,20 +204,6 @@ fn max_age(value: &str) -> Option<Duration> {
         .find(|(name, _)| name.eq_ignore_ascii_case("max-age"))
         .map(|(_, seconds)| seconds)?;
     seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
-}
-
-/// Why a fetch failed: the error with its causes, which is where the reason is, and without the URL. The issuer's name tells which
-/// it was.
-pub(crate) fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

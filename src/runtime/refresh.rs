@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::compile::{IssuerSpec, KeySource};
 
 use super::keys::{Keys, REFETCH_PAUSE};
+use super::pause::{doubled, shortened};
 use super::published::{Asker, Document, read};
 
 /// `Cache-Control: max-age` may shorten the interval to this at most.
@@ -26,7 +27,7 @@ const JITTER: f64 = 0.1;
 const JITTER_WHILE_DOWN: f64 = 0.5;
 
 /// Refreshes until nobody needs the keys.
-pub async fn refresh(keys: Weak<Keys>) {
+pub(super) async fn refresh(keys: Weak<Keys>) {
     let mut source = Source::default();
     while let Some(live) = in_force(&keys) {
         let Some(pause) = source.turn(&live).await else { return };
@@ -132,17 +133,11 @@ fn next_pause(spec: &IssuerSpec, max_age: Option<Duration>, failures: u32) -> Du
         Duration::ZERO => regular,
         max_stale => regular.min(max_stale.max(FIRST_PAUSE)),
     };
-    let Some(doublings) = failures.checked_sub(1) else {
+    if failures == 0 {
         return shortened(regular, JITTER);
-    };
-    let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(doublings.min(16)));
-    shortened(pause.min(LONGEST_PAUSE).min(regular), JITTER_WHILE_DOWN)
-}
-
-/// A pause less up to that share of it.
-pub(super) fn shortened(pause: Duration, share: f64) -> Duration {
-    let chance = u32::try_from(uuid::Uuid::now_v7().as_u128() % 1000).unwrap_or_default();
-    pause.mul_f64(1.0 - share * f64::from(chance) / 1000.0)
+    }
+    let pause = doubled(FIRST_PAUSE, LONGEST_PAUSE, failures).min(regular);
+    shortened(pause, JITTER_WHILE_DOWN)
 }
 
 #[cfg(test)]

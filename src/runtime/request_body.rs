@@ -1,15 +1,16 @@
-//! A request body on its way to the upstream: counted, bounded, its progress told to whoever watches the time.
+//! A request body on its way to the upstream: counted, bounded, and kept where it may be sent again.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::Notify;
+use tokio::runtime::Handle;
 
 use crate::protocol::downstream::{Cut, RequestStream};
 
@@ -21,7 +22,45 @@ pub enum ClientBody {
     /// On an HTTP/1 connection.
     Http1(RequestStream),
     /// On a stream of an HTTP/2 connection.
-    Http2(Incoming),
+    Http2(StreamBody),
+}
+
+/// The body of a stream. What nobody has taken of it when it is dropped is read and thrown away for a while: were the stream reset at
+/// once, what its client sends meanwhile would come on a stream that is gone, which is a breach of the rules, and too many of those end the
+/// connection with all its other streams.
+#[derive(Debug)]
+pub struct StreamBody(Option<Incoming>);
+
+/// So long, and so many bytes: what a client may send before it hears of an answer.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+const MAX_DISCARD: usize = 256 << 10;
+
+impl StreamBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut self.0 {
+            Some(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        let unfinished = self.0.take().filter(|body| !body.is_end_stream());
+        if let (Some(body), Ok(runtime)) = (unfinished, Handle::try_current()) {
+            runtime.spawn(tokio::time::timeout(DISCARD_TIME, discard(body)));
+        }
+    }
+}
+
+async fn discard(mut body: Incoming) {
+    let mut left = MAX_DISCARD;
+    while left > 0 {
+        let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else {
+            return;
+        };
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+    }
 }
 
 impl ClientBody {
@@ -31,7 +70,7 @@ impl ClientBody {
         if body.is_end_stream() {
             Self::Empty
         } else {
-            Self::Http2(body)
+            Self::Http2(StreamBody(Some(body)))
         }
     }
 
@@ -39,7 +78,7 @@ impl ClientBody {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::Http1(body) => Pin::new(body).poll_frame(cx),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
+            Self::Http2(body) => body.poll(cx),
         }
     }
 
@@ -47,7 +86,7 @@ impl ClientBody {
         match self {
             Self::Empty => true,
             Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Http2(body) => body.0.as_ref().is_none_or(Body::is_end_stream),
         }
     }
 
@@ -55,7 +94,7 @@ impl ClientBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Http1(body) => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
+            Self::Http2(body) => body.0.as_ref().map_or_else(SizeHint::default, Body::size_hint),
         }
     }
 }
@@ -73,7 +112,7 @@ pub enum RequestBody {
 
 /// A request that may be sent twice is, if its body is no longer than this, and its length was said: so much is kept of it until an
 /// answer begins.
-pub const MAX_KEPT: u64 = 64 << 10;
+const MAX_KEPT: u64 = 64 << 10;
 
 /// A body that comes from the client.
 #[derive(Debug)]
@@ -90,13 +129,7 @@ pub struct Flowing {
 #[derive(Debug, Default)]
 pub struct Progress {
     bytes: AtomicU64,
-    /// Frames that went through: moves as long as the body flows.
-    frames: AtomicU64,
-    /// The upstream has asked for more than the client has sent.
-    starved: AtomicBool,
-    finished: AtomicBool,
     fault: parking_lot::Mutex<Option<BodyFault>>,
-    ended: Notify,
     /// Of a body that may be sent again.
     kept: Option<parking_lot::Mutex<Kept>>,
 }
@@ -173,24 +206,6 @@ impl Progress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Frames that went through.
-    #[must_use]
-    pub fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed)
-    }
-
-    /// Whether the client is waited for, rather than the upstream.
-    #[must_use]
-    pub fn is_starved(&self) -> bool {
-        self.starved.load(Ordering::Relaxed)
-    }
-
-    /// Whether the whole body went through.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
-    }
-
     /// Whether the body will be kept, to be sent again.
     #[must_use]
     pub const fn keeps(&self) -> bool {
@@ -231,19 +246,6 @@ impl Progress {
     #[must_use]
     pub fn fault(&self) -> Option<BodyFault> {
         *self.fault.lock()
-    }
-
-    /// Waits until the whole body went through.
-    pub async fn finished(&self) {
-        while !self.is_finished() {
-            self.ended.notified().await;
-        }
-    }
-
-    fn finish(&self) {
-        self.finished.store(true, Ordering::Release);
-        // One watcher at most; `notify_one` is remembered if it does not wait yet.
-        self.ended.notify_one();
     }
 
     fn fail(&self, fault: BodyFault) -> BodyFault {
@@ -297,18 +299,11 @@ impl Flowing {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        self.progress.starved.store(true, Ordering::Relaxed);
-        let frame = ready!(self.client.poll(cx));
-        self.progress.starved.store(false, Ordering::Relaxed);
-        let frame = match frame {
-            None => {
-                self.progress.finish();
-                return Poll::Ready(None);
-            }
+        let frame = match ready!(self.client.poll(cx)) {
+            None => return Poll::Ready(None),
             Some(Err(_)) => return Poll::Ready(Some(Err(self.progress.fail(BodyFault::Broken)))),
             Some(Ok(frame)) => frame,
         };
-        self.progress.frames.fetch_add(1, Ordering::Relaxed);
         let frame = self.without_undeclared(frame);
         self.progress.keep(&frame);
         let length = frame.data_ref().map_or(0, Bytes::len);
@@ -321,18 +316,6 @@ impl Flowing {
         if self.max > 0 && bytes > self.max {
             return Poll::Ready(Some(Err(self.progress.fail(BodyFault::TooLarge))));
         }
-        // hyper asks no further once a body of known length is whole.
-        if self.client.is_end() {
-            self.progress.finish();
-        }
         Poll::Ready(Some(Ok(frame)))
-    }
-}
-
-impl Drop for Flowing {
-    fn drop(&mut self) {
-        if self.client.is_end() {
-            self.progress.finish();
-        }
     }
 }

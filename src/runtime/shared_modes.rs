@@ -86,12 +86,12 @@ impl SharedModes {
     }
 
     /// A config was loaded with these, and is in force.
-    pub fn applied(&self, read: &Read) {
+    pub(super) fn applied(&self, read: &Read) {
         self.applied.store(Arc::new(read.revision.clone()));
     }
 
     /// Waits until they are others.
-    pub async fn changed(&self) {
+    pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 

@@ -111,9 +111,9 @@ pub struct Snapshot {
     pub failed_credentials: Vec<Sampler>,
     /// By route: the mode in force, and why.
     pub modes: Vec<ModeInForce>,
-    /// By route that has one.
+    /// By route; `None`: it has none.
     pub shadows: Vec<Option<Shadow>>,
-    /// By route that has one.
+    /// By route; `None`: it has none.
     pub canaries: Vec<Option<CanaryMetrics>>,
     /// By listener; `None`: it is plain.
     pub tls: Vec<Option<ServerTls>>,

@@ -22,7 +22,7 @@ use crate::compile::{Servers, StoreSpec};
 use crate::observe::metrics::StoreMetrics;
 
 pub use link::Link;
-pub use tracking::{Change, Tracking};
+pub(super) use tracking::{Change, Tracking};
 
 /// The shared store; its connection ends when this is dropped.
 #[derive(Debug)]
@@ -87,14 +87,14 @@ impl Store {
     }
 
     /// Runs a task beside the keeper, for as long as this is there; `None`: there is no keeper.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         self.runtime.as_ref().map(|runtime| runtime.spawn(task).abort_handle())
     }
 
     /// The whole key of what we call `name`.
     #[must_use]
     pub fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.kept.spec.key_prefix)
+        self.kept.spec.key(name)
     }
 
     /// The connection; `None`: it is away.
@@ -105,7 +105,7 @@ impl Store {
 
     /// Whether keys are in many places.
     #[must_use]
-    pub fn is_cluster(&self) -> bool {
+    pub(super) fn is_cluster(&self) -> bool {
         matches!(self.kept.spec.servers, Servers::Cluster(_))
     }
 
@@ -125,7 +125,7 @@ impl Store {
     ///
     /// # Errors
     /// No answer within `redis.timeout`, or an error.
-    pub async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         self.with(|mut link| async move { command.query_async(&mut link).await })
             .await
     }
@@ -134,7 +134,7 @@ impl Store {
     ///
     /// # Errors
     /// No answer in time, or an error.
-    pub async fn with<T, Asked>(&self, ask: impl FnOnce(Link) -> Asked) -> Result<T, StoreError>
+    pub(super) async fn with<T, Asked>(&self, ask: impl FnOnce(Link) -> Asked) -> Result<T, StoreError>
     where
         Asked: Future<Output = RedisResult<T>>,
     {

@@ -15,8 +15,8 @@ use crate::observe::metrics::TelemetryMetrics;
 use crate::observe::span::{Sender, ServerSpan};
 use crate::policy::trace::Sampling;
 
-use super::published::{is_plain, reason, trusting};
-use super::refresh::shortened;
+use super::http_client::{client_of, is_plain, reason};
+use super::pause::{doubled, shortened};
 
 /// Bytes of spans that wait, of all workers. An export is as large at most; collectors take 20 MiB by default.
 const MOST_WAITING: usize = 8 << 20;
@@ -231,9 +231,11 @@ impl Telemetry {
     async fn post(&self, courier: &mut Courier, batch: &Batch) -> Result<(), Failure> {
         let client = match &courier.client {
             Some(client) => client,
-            None => courier
-                .client
-                .insert(client(&self.spec.url).map_err(Failure::unreached)?),
+            None => {
+                let client = client_of(is_plain(&self.spec.url), None, TIMEOUT)
+                    .and_then(|client| client.build().map_err(reason));
+                courier.client.insert(client.map_err(Failure::unreached)?)
+            }
         };
         let mut headers = HeaderMap::new();
         for (name, value) in &self.spec.headers {
@@ -286,19 +288,8 @@ impl Failure {
     }
 }
 
-/// Redirects are not followed: a credential goes where the config says, and nowhere else.
-fn client(url: &str) -> Result<reqwest::Client, String> {
-    let client = reqwest::Client::builder()
-        .timeout(TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")));
-    trusting(client, None, is_plain(url))?.build().map_err(reason)
-}
-
 fn pause_after(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(doublings));
-    shortened(pause.min(LONGEST_PAUSE), JITTER)
+    shortened(doubled(FIRST_PAUSE, LONGEST_PAUSE, failures), JITTER)
 }
 
 /// In seconds, or as a date (RFC 9110 §10.2.3).

@@ -22,7 +22,8 @@ use crate::protocol::upstream::Connection as Http1;
 use super::http2_connections::{Http2Connections, Http2Stream};
 
 pub use budget::RetryBudget;
-pub use resolve::{Addresses, Resolver};
+pub use resolve::Addresses;
+pub(super) use resolve::Resolver;
 pub use standing::{Change, Standing};
 
 /// Idle connections that one worker keeps to one endpoint.

@@ -4,17 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::harness::{Gateway, Setup};
-
-async fn said(setup: &Setup, arguments: &[&str]) -> (i32, String, String) {
-    let output = setup.run(arguments).await;
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
+use crate::harness::Gateway;
 
 /// The names of the findings.
 async fn found(config: &str) -> (i32, BTreeSet<String>) {
-    let (exit, stdout, stderr) = said(&Gateway::with(config), &["check", "--audit"]).await;
+    let (exit, stdout, stderr) = Gateway::with(config).says(&["check", "--audit"]).await;
     assert!(exit < 2, "{stderr}");
     let names = stdout
         .lines()
@@ -194,33 +188,33 @@ max_body = "1MiB"
 require = { permissions_any = ["tasks.create"] }
 "#;
     let setup = Gateway::with(careful).env("OLD", "0123456789abcdef0123456789abcdef");
-    let (exit, stdout, stderr) = said(&setup, &["check", "--audit"]).await;
+    let (exit, stdout, stderr) = setup.says(&["check", "--audit"]).await;
     assert_eq!(exit, 0, "{stdout}{stderr}");
     assert!(
         stdout.contains("medium fallback-forbidden: ") && stdout.contains(": routes.tasks.require: "),
         "{stdout}"
     );
-    let (exit, _, stderr) = said(&setup, &["check"]).await;
+    let (exit, _, stderr) = setup.says(&["check"]).await;
     assert!(
         exit == 0 && stderr.contains(": warning: ") && stderr.contains("routes.tasks.require"),
         "{stderr}"
     );
     let able = careful.replace("[auth_failures]", "permissions = [\"tasks.*\"]\n[auth_failures]");
     let setup = Gateway::with(&able).env("OLD", "0123456789abcdef0123456789abcdef");
-    assert_eq!(said(&setup, &["check"]).await.2, "");
+    assert_eq!(setup.says(&["check"]).await.2, "");
 }
 
 #[tokio::test]
 async fn an_override_in_force_is_a_finding() {
     let setup = Gateway::with(&CARELESS.replace("use_jwt_auth = false", ""))
         .file("gateway.overrides.toml", "[routes.tokens]\nauth = \"internal\"\n");
-    let (_, stdout, _) = said(&setup, &["check", "--audit"]).await;
+    let (_, stdout, _) = setup.says(&["check", "--audit"]).await;
     assert!(stdout.contains("low override-in-force: "), "{stdout}");
 }
 
 async fn schema() -> Value {
     let setup = Gateway::with("this is no config");
-    let (exit, stdout, stderr) = said(&setup, &["check", "--schema"]).await;
+    let (exit, stdout, stderr) = setup.says(&["check", "--schema"]).await;
     assert_eq!(exit, 0, "{stderr}");
     serde_json::from_str(&stdout).unwrap()
 }

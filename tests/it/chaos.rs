@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::harness::{Gateway, Names, Request, Upstream, eventually, soon};
+use crate::harness::{Gateway, Names, OPEN, Request, Upstream, eventually, soon};
 
 const CLIENTS: usize = 64;
 
@@ -21,8 +21,6 @@ const ONE_IN: usize = 16;
 
 /// Answers that are awaited in each state of the world.
 const ANSWERS: usize = 300;
-
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
 
 /// An nginx of one process, which signals reach.
 struct Nginx {

@@ -2,9 +2,7 @@
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{Client, Gate, Gateway, Request, Setup, Upstream, eventually, soon};
-
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
+use crate::harness::{Client, Gate, Gateway, OPEN, Request, Setup, Upstream, eventually, soon};
 
 fn with_server(lines: &str) -> Setup {
     Gateway::with(&format!("[server]\nworkers = 1\n{lines}\n{OPEN}"))

@@ -60,15 +60,9 @@ fn setup() -> Setup {
 }
 
 /// Exit code, standard output, standard error.
-async fn said(setup: &Setup, arguments: &[&str]) -> (i32, String, String) {
-    let output = setup.run(arguments).await;
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
 async fn explained(setup: &Setup, arguments: &[&str]) -> Value {
     let arguments = [&["explain", "--json"], arguments].concat();
-    let (_, report, error) = said(setup, &arguments).await;
+    let (_, report, error) = setup.says(&arguments).await;
     serde_json::from_str(&report).unwrap_or_else(|_| panic!("{report}{error}"))
 }
 
@@ -93,7 +87,7 @@ async fn the_verdict_stands_first_and_the_exit_code_says_it_too() {
             "DENY 405 method_not_allowed (method_not_allowed)",
         ),
     ] {
-        let (exit, text, _) = said(&setup, arguments).await;
+        let (exit, text, _) = setup.says(arguments).await;
         assert_eq!((exit, text.lines().next()), (code, Some(first)), "{text}");
         assert!(!text.contains('\x1b'), "colours are for terminals: {text}");
     }
@@ -110,20 +104,20 @@ async fn what_cannot_even_be_tried_is_no_refusal() {
         &["explain", "GET", "/x", "-H", "@no-such-file"],
         &["explain", "GET", "/x", "--jwks", "no-such-file"],
     ] {
-        let (exit, out, error) = said(&setup, arguments).await;
+        let (exit, out, error) = setup.says(arguments).await;
         assert_eq!((exit, out.as_str()), (1, ""), "{arguments:?}");
         assert!(!error.is_empty());
     }
     let broken = Gateway::with("nonsense = 1");
-    assert_eq!(said(&broken, &["explain", "GET", "/x"]).await.0, 3);
-    assert_eq!(said(&broken, &["routes"]).await.0, 3);
+    assert_eq!(broken.says(&["explain", "GET", "/x"]).await.0, 3);
+    assert_eq!(broken.says(&["routes"]).await.0, 3);
 }
 
 #[tokio::test]
 async fn the_text_tells_each_step_and_the_head_that_the_upstream_would_get() {
     let setup = setup().and("[roles]\nwriter = [\"x\"]");
     let header = format!("X-API-Key: {KEY}");
-    let (_, text, _) = said(&setup, &["explain", "GET", "http://h/chat/x", "-H", &header]).await;
+    let (_, text, _) = setup.says(&["explain", "GET", "http://h/chat/x", "-H", &header]).await;
     let lines: Vec<String> = text
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -141,7 +135,9 @@ async fn the_text_tells_each_step_and_the_head_that_the_upstream_would_get() {
     ] {
         assert!(lines.iter().any(|own| own == line), "{line}\nis not in\n{text}");
     }
-    let (_, text, _) = said(&setup, &["explain", "GET", "http://h/open/x?q=1", "-H", "X-Kept: 1"]).await;
+    let (_, text, _) = setup
+        .says(&["explain", "GET", "http://h/open/x?q=1", "-H", "X-Kept: 1"])
+        .await;
     for line in [
         "up at http://192.0.2.1:8001",
         "GET /open/x?q=1 HTTP/1.1",
@@ -179,7 +175,7 @@ async fn r12_no_credential_is_echoed_not_even_in_an_error() {
         &["GET", "/open/../canary_path", "-H", bearer, "-H", bearer],
     ] {
         for form in [&["explain"][..], &["explain", "--json"]] {
-            let (_, out, error) = said(&setup, &[form, arguments].concat()).await;
+            let (_, out, error) = setup.says(&[form, arguments].concat()).await;
             // The report has a field of that name too.
             let told = format!("{out}{error}").replace("\"canary\":", "");
             assert!(!out.is_empty() && !told.contains("canary"), "{out}{error}");
@@ -196,7 +192,7 @@ async fn signing_keys_come_from_a_file_or_the_network_or_are_said_to_be_missing(
     let bearer = format!("Authorization: Bearer {}", issuer.token());
     let ask = async |more: &[&str]| {
         let arguments = [&["explain", "--json", "GET", "/jwt", "-H", &bearer], more].concat();
-        let (exit, out, _) = said(&setup, &arguments).await;
+        let (exit, out, _) = setup.says(&arguments).await;
         let report: Value = serde_json::from_str(&out).unwrap();
         (exit, report)
     };
@@ -398,7 +394,7 @@ async fn what_is_added_to_a_request_and_taken_off_it_is_told() {
         assert!(added.contains(&line), "{line} is not in {added:?}");
     }
     assert_eq!(added.len(), 5, "{added:?}");
-    let (_, text, _) = said(&setup, &[&["explain"], &arguments[..]].concat()).await;
+    let (_, text, _) = setup.says(&[&["explain"], &arguments[..]].concat()).await;
     for line in [
         "as http://192.0.2.1:8001/open/x?q=1",
         "+ x-own:",
@@ -413,7 +409,7 @@ async fn what_is_added_to_a_request_and_taken_off_it_is_told() {
 
 #[tokio::test]
 async fn routes_are_shown_as_a_table_and_as_json() {
-    let (exit, text, _) = said(&setup(), &["routes"]).await;
+    let (exit, text, _) = setup().says(&["routes"]).await;
     assert_eq!(exit, 0);
     let lines: Vec<Vec<&str>> = text
         .lines()
@@ -452,7 +448,7 @@ async fn routes_are_shown_as_a_table_and_as_json() {
             "-"
         ]
     );
-    let (_, out, _) = said(&setup(), &["routes", "--json"]).await;
+    let (_, out, _) = setup().says(&["routes", "--json"]).await;
     let routes: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(routes[2]["hosts"], json!(["api.example.com", "*.example.org"]));
     assert_eq!(
@@ -469,7 +465,7 @@ async fn the_mode_that_is_in_force_stands_beside_the_configured_one() {
         .issuer("lab", &issuer)
         .and(route)
         .env("GATEWAY__USE_JWT_AUTH", "false");
-    let (_, out, error) = said(&setup, &["routes", "--json"]).await;
+    let (_, out, error) = setup.says(&["routes", "--json"]).await;
     let routes: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{error}"));
     assert_eq!(routes[3]["auth"]["configured"], "hybrid");
     assert_eq!(routes[3]["auth"]["effective"], "internal,api_key");

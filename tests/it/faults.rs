@@ -3,25 +3,14 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Gate, Gateway, Issuer, Request, Setup, Upstream, eventually, refused, soon};
+use crate::harness::{
+    Gate, Gateway, Issuer, OPEN, Request, Upstream, eventually, open_to, refused, soon, with_listener,
+};
 
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
 const NO_BODY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-
-fn open_to(upstream: &Upstream) -> Setup {
-    Gateway::with(OPEN).upstream("up", upstream)
-}
 
 fn post(body: &str) -> Request {
     Request::new("POST", "/").body(body)
-}
-
-/// Waits until nothing is left of any request.
-async fn all_is_given_back(gateway: &Gateway) {
-    gateway.metric_becomes("gateway_requests_in_flight", 0.0).await;
-    gateway
-        .metric_becomes("gateway_upstream_in_flight{upstream=\"up\"}", 0.0)
-        .await;
 }
 
 #[tokio::test]
@@ -32,7 +21,7 @@ async fn an_upstream_that_refuses_connections_is_503() {
         .await;
     refused(&gateway.get("/").await, 503, "upstream_unavailable");
     refused(&gateway.send(&post("x")).await, 503, "upstream_unavailable");
-    all_is_given_back(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -67,7 +56,7 @@ async fn an_upstream_that_breaks_off_before_its_head_is_502() {
         assert_eq!(upstream.count(), 1, "a POST that was sent is not sent again");
         refused(&gateway.get("/").await, 502, "bad_gateway");
         assert_eq!(upstream.count(), 3, "a GET is tried once more");
-        all_is_given_back(&gateway).await;
+        gateway.holds_nothing().await;
     }
 }
 
@@ -103,7 +92,7 @@ async fn r33_a_response_that_is_cut_off_reaches_the_client_as_one_and_its_connec
                 rest.is_err(),
                 "{head}: a body that was cut off came out whole: {rest:?}"
             );
-            all_is_given_back(&gateway).await;
+            gateway.holds_nothing().await;
             client = gateway.client().await;
             client.write(Request::get("/").bytes(gateway.address)).await;
             assert_eq!(client.head().await.status(), 200);
@@ -142,7 +131,7 @@ async fn r33_a_connection_whose_request_was_not_taken_whole_is_not_used_again() 
     drop(client);
     assert_eq!(gateway.get("/").await.head.status(), 200);
     assert_eq!(upstream.connections(), 2);
-    all_is_given_back(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -162,7 +151,7 @@ async fn an_upstream_that_speaks_nonsense_is_502() {
         let upstream = Upstream::saying(nonsense).await;
         let gateway = open_to(&upstream).start().await;
         refused(&gateway.send(&post("x")).await, 502, "bad_gateway");
-        all_is_given_back(&gateway).await;
+        gateway.holds_nothing().await;
     }
 }
 
@@ -180,7 +169,7 @@ async fn an_upstream_that_does_not_answer_in_time_is_504() {
     refused(&gateway.get("/").await, 504, "upstream_timeout");
     refused(&gateway.send(&post("x")).await, 504, "upstream_timeout");
     assert_eq!(upstream.count(), 2);
-    all_is_given_back(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -201,7 +190,7 @@ async fn a_stream_that_falls_silent_is_cut() {
     client.write(Request::get("/").bytes(gateway.address)).await;
     let body = client.head().await.response_body().unwrap();
     assert!(soon("the cut", client.connection.rest(body)).await.is_err());
-    all_is_given_back(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -217,7 +206,7 @@ async fn a_client_that_does_not_go_on_with_its_body_is_408() {
         .await;
     refused(&client.response().await, 408, "request_timeout");
     client.is_closed().await;
-    all_is_given_back(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -328,7 +317,7 @@ async fn an_idempotent_request_is_sent_again_whole_if_its_body_is_small() {
         .await;
     refused(&chunked.response().await, 502, "bad_gateway");
     assert_eq!(upstream.count() - before, 1, "nobody knew how long it would be");
-    all_is_given_back(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -355,7 +344,7 @@ async fn more_requests_than_max_in_flight_are_503() {
     refused(&gateway.get("/").await, 503, "upstream_unavailable");
     gate.open();
     assert_eq!(client.response().await.head.status(), 200);
-    all_is_given_back(&gateway).await;
+    gateway.holds_nothing().await;
     assert_eq!(gateway.get("/").await.head.status(), 200);
 }
 
@@ -440,12 +429,6 @@ async fn r07_requests_with_unknown_keys_all_end_while_the_fetch_fails() {
     assert_eq!(issuer.fetches(), 2, "one for all of them");
 }
 
-fn with_listener(lines: &str) -> Setup {
-    Gateway::with(&format!(
-        "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n{lines}\n{OPEN}"
-    ))
-}
-
 #[tokio::test]
 async fn r38_a_head_that_does_not_come_in_time_is_408() {
     let upstream = Upstream::echo().await;
@@ -513,7 +496,7 @@ async fn an_upstream_that_is_silent_is_told_that_the_client_closed() {
     assert_eq!(begun.head().await.status(), 200);
     upstream.got(2).await;
     drop((waits, begun));
-    all_is_given_back(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -544,7 +527,7 @@ async fn a_client_that_is_gone_leaves_nothing_behind() {
         client.write(request).await;
         upstream.got(before + 1).await;
         client.reset();
-        all_is_given_back(&gateway).await;
+        gateway.holds_nothing().await;
     }
     gateway
         .metric_becomes("gateway_connections{listener=\"public\"}", 0.0)

@@ -8,15 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::http2::{Answered, Http2, answered, request};
 use crate::harness::tls::Authority;
-use crate::harness::{Client, Gate, Gateway, Setup, Upstream, eventually, soon};
-
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
-
-fn with_listener(lines: &str) -> Setup {
-    Gateway::with(&format!(
-        "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n{lines}\n{OPEN}"
-    ))
-}
+use crate::harness::{Client, Gate, Gateway, OPEN, Upstream, eventually, soon, with_listener};
 
 /// The gateway's own refusal.
 #[track_caller]
@@ -392,6 +384,33 @@ async fn r30_a_websocket_that_the_upstream_does_not_accept_is_none() {
 }
 
 #[tokio::test]
+async fn r30_an_answer_that_is_no_101_never_reads_as_a_websocket_over_http_2() {
+    for (answer, status) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 502),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+            502,
+        ),
+        ("HTTP/1.1 204 No Content\r\n\r\n", 502),
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403),
+    ] {
+        let upstream = Upstream::saying(answer).await;
+        let respond = "[[routes]]\nname = \"own\"\npaths = [\"/own\"]\nauth = \"none\"\nrespond = { status = 204 }\n";
+        let gateway = Gateway::with(&format!("{OPEN}{respond}"))
+            .upstream("up", &upstream)
+            .start()
+            .await;
+        let mut client = Http2::plain(gateway.address).await;
+        let (told, _to) = open_websocket(&mut client, "websocket").await;
+        assert_eq!(answered(told).await.unwrap().status, status, "{answer}");
+        let mut own = request(Method::CONNECT, "http://a/own", &[]);
+        own.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        let (told, _to) = client.open(own, false).await;
+        assert_eq!(answered(told).await.unwrap().status, 501);
+    }
+}
+
+#[tokio::test]
 async fn grpc_callers_are_told_in_grpcs_words() {
     let upstream = Upstream::conversing(|mut conversation| async move {
         conversation.head().await;
@@ -507,9 +526,13 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head, payload].concat()
 }
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -593,6 +616,43 @@ async fn r37_floods_end_the_connection_and_nobody_elses() {
     }
     let peak = gateway.peak_memory();
     assert!(peak < 120 << 20, "{peak}");
+}
+
+#[tokio::test]
+async fn r37_bodies_that_come_behind_their_refusals_end_no_connection() {
+    const SIDE_BY_SIDE: u32 = 90;
+    let closed = "[[routes]]\nname = \"closed\"\npaths = [\"/*\"]\nauth = \"internal\"\nrespond = { status = 200 }\n\
+                  [internal]\nkeys = [\"a secret of more than thirty-two bytes\"]\n";
+    let gateway = Gateway::with(closed).start().await;
+    let mut stream = raw(&gateway).await;
+    // Room for all answers.
+    stream
+        .write_all(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 20).to_be_bytes()))
+        .await
+        .unwrap();
+    for round in 0..4 {
+        let ids = (0..SIDE_BY_SIDE).map(|place| (round * SIDE_BY_SIDE + place) * 2 + 1);
+        let heads: Vec<u8> = ids
+            .clone()
+            .flat_map(|id| frame(HEADERS, END_HEADERS, id, GET))
+            .collect();
+        stream.write_all(&heads).await.unwrap();
+        let refused = "gateway_requests_total{method=\"GET\",route=\"closed\",status=\"401\"}";
+        gateway
+            .metric_becomes(refused, f64::from((round + 1) * SIDE_BY_SIDE))
+            .await;
+        // As a client sends on that has not read its answers yet.
+        let bodies: Vec<u8> = ids.flat_map(|id| frame(DATA, END_STREAM, id, b"body")).collect();
+        stream.write_all(&bodies).await.unwrap();
+    }
+    stream.write_all(&frame(PING, 0, 0, b"12345678")).await.unwrap();
+    loop {
+        let (kind, payload) = next_frame(&mut stream).await.expect("no end");
+        assert_ne!(kind, GOAWAY, "{}", String::from_utf8_lossy(&payload));
+        if kind == PING {
+            return;
+        }
+    }
 }
 
 #[tokio::test]

@@ -8,9 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::harness::http2::{Http2, Http2Upstream, Stream, answered, read, request};
-use crate::harness::{Client, Gate, Gateway, Names, Request, Setup, eventually, refused, soon};
-
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
+use crate::harness::{Client, Gate, Gateway, Names, OPEN, Request, Setup, eventually, refused, soon};
 
 fn before(upstream: &Http2Upstream) -> Setup {
     Gateway::with(OPEN).upstream_with("up", upstream.address, "http2 = true")

@@ -7,16 +7,7 @@ mod told;
 
 use serde_json::json;
 
-use crate::harness::{Gateway, Issuer, Request, Response, Setup, Upstream, eventually, refused, sha256, status};
-
-/// What the named limit has left, as announced.
-fn left(response: &Response, limit: &str) -> Option<u64> {
-    let announced = response.head.first("ratelimit")?;
-    let item = announced
-        .split(", ")
-        .find_map(|item| item.strip_prefix(&format!("\"{limit}\";r=")))?;
-    item.split(';').next()?.parse().ok()
-}
+use crate::harness::{Gateway, Issuer, Request, Setup, Upstream, eventually, left, refused, sha256, status};
 
 /// Behind a proxy, so that tests choose their address; with every method, and one limit on `/limited` and `/shared`.
 fn house(limit: &str) -> String {

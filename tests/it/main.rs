@@ -24,6 +24,7 @@ mod faults;
 mod harness;
 mod http2;
 mod http2_upstream;
+mod http2_upstream_stalls;
 mod keys;
 mod limits;
 mod logs_and_metrics;

@@ -1,7 +1,5 @@
 //! `gateway key create`, `list` and `revoke` against an auth service, which is the demo's; and a gateway that asks it.
 
-use std::process::Output;
-
 use gateway::demo::identity_provider::IdentityProvider;
 
 use crate::harness::{Gateway, Request, Setup, Upstream, eventually};
@@ -13,15 +11,6 @@ fn setup(provider: &IdentityProvider, manage: &str) -> Setup {
          [[routes]]\nname = \"keys\"\npaths = [\"/keys\"]\nupstream = \"echo\"\nauth = \"api_key\"\n\
          require = {{ scopes_all = [\"model:read\"] }}\n"
     ))
-}
-
-fn said(output: &Output) -> (i32, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code().unwrap(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
 }
 
 #[tokio::test]
@@ -48,7 +37,7 @@ async fn a_key_is_made_used_listed_and_revoked() {
         "--expires-in",
         "90d",
     ];
-    let (code, shown, errors) = said(&setup.run(&create).await);
+    let (code, shown, errors) = setup.says(&create).await;
     assert_eq!(code, 0, "{errors}");
     let key = shown.lines().next().unwrap().to_owned();
     let id = shown
@@ -57,13 +46,13 @@ async fn a_key_is_made_used_listed_and_revoked() {
         .unwrap()
         .to_owned();
 
-    let (code, listed, _) = said(&setup.run(&["key", "list"]).await);
+    let (code, listed, _) = setup.says(&["key", "list"]).await;
     assert_eq!(code, 0);
     assert!(
         listed.starts_with(&id) && listed.contains("svc_ci") && !listed.contains(&key),
         "{listed}"
     );
-    let (code, missing, errors) = said(&setup.run(&["key", "revoke", "nobody/../x"]).await);
+    let (code, missing, errors) = setup.says(&["key", "revoke", "nobody/../x"]).await;
     assert_eq!((code, missing.as_str()), (1, ""), "{errors}");
 
     // The same config, serving.
@@ -104,7 +93,7 @@ async fn what_is_missing_or_refused_is_said_plainly_and_no_token_is_shown() {
             &["key", "create", "--name", "x"],
             &["key", "revoke", "x"],
         ] {
-            let (code, shown, errors) = said(&setup.run(command).await);
+            let (code, shown, errors) = setup.says(command).await;
             assert_eq!((code, shown.as_str()), (1, ""), "{errors}");
             assert!(errors.contains(says) && !errors.contains("wrong-token"), "{errors}");
         }

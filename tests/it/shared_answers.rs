@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{AuthService, Gateway, Redis, Request, Upstream, eventually, sha256, status};
+use crate::harness::{AuthService, Gateway, Redis, Upstream, eventually, sha256, status, with_key};
 
 const ROUTES: &str = r#"
 [[routes]]
@@ -46,10 +46,6 @@ async fn connected(gateway: &Gateway) {
         (status["redis"]["up"] == true).then_some(())
     })
     .await;
-}
-
-fn with_key(key: &str) -> Request {
-    Request::get("/keys/x").header("X-API-Key", key)
 }
 
 fn validations(source: &str) -> String {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gateway::policy::limit::{Quota, Window};
 use serde_json::json;
 
-use crate::harness::{Gateway, Issuer, Redis, Request, Response, Setup, Upstream, eventually, refused, status};
+use crate::harness::{Gateway, Issuer, Redis, Request, Setup, Upstream, eventually, left, refused, status};
 
 const UP: &str = "gateway_dependency_up{dependency=\"redis\"}";
 const ERRORS: &str = "gateway_store_errors_total{store=\"redis\"}";
@@ -58,15 +58,6 @@ impl House {
 async fn is_connected(gateway: &Gateway) {
     gateway.event("Redis connected").await;
     gateway.metric_becomes(UP, 1.0).await;
-}
-
-/// What the named limit has left, as announced.
-fn left(response: &Response, limit: &str) -> Option<u64> {
-    let announced = response.head.first("ratelimit")?;
-    let item = announced
-        .split(", ")
-        .find_map(|item| item.strip_prefix(&format!("\"{limit}\";r=")))?;
-    item.split(';').next()?.parse().ok()
 }
 
 /// Requests on 64 connections, half of them to each gateway, for so long; how many were let pass, and all statuses there were.

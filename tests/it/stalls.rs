@@ -7,9 +7,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::harness::http2::{Http2, read, request};
-use crate::harness::{Client, Conversation, Gateway, Request, Setup, Upstream, soon};
+use crate::harness::{Client, Conversation, Gateway, OPEN, Request, Setup, Upstream, soon};
 
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
 const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 /// Soon over for a client that takes nothing; upstreams have all the time in the world.
@@ -48,15 +47,6 @@ async fn pour(conversation: &mut Conversation) {
     while conversation.connection.send(&[b'x'; 64 << 10]).await.is_ok() {}
 }
 
-async fn nothing_is_held(gateway: &Gateway) {
-    for gauge in [
-        "gateway_requests_in_flight",
-        "gateway_upstream_in_flight{upstream=\"up\"}",
-    ] {
-        gateway.metric_becomes(gauge, 0.0).await;
-    }
-}
-
 async fn nobody_is_connected(gateway: &Gateway) {
     gateway
         .metric_becomes("gateway_connections{listener=\"public\"}", 0.0)
@@ -78,7 +68,7 @@ async fn r38_a_client_that_stops_reading_its_answer_is_left() {
     client.write(Request::get("/pour").bytes(client.to)).await;
     assert_eq!(client.head().await.status(), 200);
     nobody_is_connected(&gateway).await;
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -103,7 +93,7 @@ async fn r38_a_stream_whose_client_takes_nothing_is_reset_and_the_others_go_on()
         answered += 1;
     }
     assert!(answered > 0);
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
     let error = soon("its end", read(&mut stalled)).await.unwrap_err();
     assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
     assert_eq!(client.get("http://a/other").await.body, b"ok");
@@ -143,7 +133,7 @@ async fn r38_a_websockets_client_that_stops_reading_is_left() {
     client.write(asked).await;
     assert_eq!(client.head().await.status(), 101);
     nobody_is_connected(&gateway).await;
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 /// Sends until nobody takes any more.
@@ -169,7 +159,7 @@ async fn r38_an_upstream_that_answers_and_stops_reading_is_left() {
         .await;
     assert_eq!(client.head().await.status(), 200);
     send_on(client).await;
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
 }
 
 #[tokio::test]
@@ -186,6 +176,6 @@ async fn r38_a_websockets_upstream_that_stops_reading_is_left() {
     client.write(asked).await;
     assert_eq!(client.head().await.status(), 101);
     send_on(client).await;
-    nothing_is_held(&gateway).await;
+    gateway.holds_nothing().await;
     nobody_is_connected(&gateway).await;
 }

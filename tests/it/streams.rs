@@ -7,7 +7,7 @@ use gateway::demo::wire::Body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Conversation, Gate, Gateway, Request, Setup, Upstream, eventually, refused, soon};
+use crate::harness::{Conversation, Gate, Gateway, OPEN, Request, Upstream, eventually, open_to, refused, soon};
 
 const MIB: u64 = 1 << 20;
 
@@ -16,11 +16,6 @@ const MEMORY: u64 = 96 * MIB;
 
 /// All that sockets on both sides may hold of a body that nobody reads: the kernel's buffers, which grow to some MiB each.
 const ON_THE_WAY: u64 = 64 * MIB;
-
-fn open_to(upstream: &Upstream) -> Setup {
-    Gateway::with("[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n")
-        .upstream("up", upstream)
-}
 
 /// Answers each piece of a request's body with the same piece, as it comes.
 async fn reflect(mut conversation: Conversation) {
@@ -174,10 +169,7 @@ async fn gives_a_download(bytes: u64, written: Count) -> std::net::SocketAddr {
 }
 
 async fn open_to_address(address: std::net::SocketAddr) -> Gateway {
-    Gateway::with("[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n")
-        .upstream_with("up", address, "")
-        .start()
-        .await
+    Gateway::with(OPEN).upstream_with("up", address, "").start().await
 }
 
 #[tokio::test]

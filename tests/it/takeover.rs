@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use gateway::demo::client;
 use parking_lot::Mutex;
 
-use crate::harness::{Client, Gate, Gateway, PATIENCE, Request, Upstream, eventually, soon};
-
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
+use crate::harness::{Client, Gate, Gateway, OPEN, PATIENCE, Request, Upstream, eventually, soon};
 
 /// Processes that follow each other in a test.
 const GENERATIONS: usize = 10;

@@ -6,9 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::tls::{Authority, Pair, connect};
-use crate::harness::{Gateway, Request, Setup, Upstream, eventually, refused, soon};
-
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
+use crate::harness::{Gateway, OPEN, Request, Setup, Upstream, eventually, refused, soon};
 
 /// A listener with these certificates, each in files of its place: `0.pem` and `0.key`.
 fn with_certificates(pairs: &[&Pair], lines: &str) -> Setup {

@@ -2,15 +2,10 @@
 
 use gateway::demo::websocket::{self, Frame, opcode};
 
-use crate::harness::{Client, Conversation, Gateway, Request, Setup, Upstream, refused, soon};
+use crate::harness::{Client, Conversation, Gateway, Request, Upstream, open_to, refused, soon};
 
 const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade, X-Hop\r\n\
                         Keep-Alive: timeout=5\r\nX-Hop: 1\r\nSec-WebSocket-Accept: abc=\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
-
-fn open_to(upstream: &Upstream) -> Setup {
-    Gateway::with("[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n")
-        .upstream("up", upstream)
-}
 
 fn upgrade() -> Request {
     Request::get("/ws")

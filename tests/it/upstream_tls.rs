@@ -1,9 +1,7 @@
 //! TLS to upstreams: whom the gateway trusts, whom it expects, and what it shows.
 
 use crate::harness::tls::{Authority, Handshake, Pair, Terminator};
-use crate::harness::{Gateway, Setup, Upstream, refused};
-
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
+use crate::harness::{Gateway, OPEN, Setup, Upstream, refused};
 
 /// A gateway before this terminator, which trusts `authority` and has `own` in files.
 fn before(terminator: &Terminator, authority: &Authority, own: &Pair, tls: &str) -> Setup {

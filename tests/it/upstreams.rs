@@ -10,9 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
-use crate::harness::{Gateway, Names, Request, Setup, Upstream, eventually, refused, soon};
-
-const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
+use crate::harness::{Gateway, Names, OPEN, Request, Setup, Upstream, eventually, refused, soon};
 
 fn to(endpoints: &[SocketAddr], lines: &str) -> Setup {
     let urls: Vec<_> = endpoints.iter().map(|address| format!("http://{address}")).collect();

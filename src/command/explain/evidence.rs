@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::command::{content_of, waiting_for};
 use crate::compile::{Compiled, IssuerSpec, KeySource, ValidatorSpec};
 use crate::policy::authn::api_key::{Found, KeyFault};
 use crate::policy::authn::jwt::{self, KeySet, Unverified, verify};
@@ -35,9 +36,8 @@ pub(super) struct Missing(pub(super) String);
 
 impl Keys {
     pub(super) fn new(jwks: Option<&Path>, online: bool) -> Result<Self, String> {
-        let read = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
         Ok(Self {
-            given: jwks.map(read).transpose()?,
+            given: jwks.map(content_of).transpose()?,
             online,
             revoked: OnceCell::new(),
         })
@@ -170,9 +170,7 @@ impl Keys {
             let (published, _odd) = KeySet::from_jwks(&document).map_err(|error| missing(spec, &error.to_string()))?;
             keys = published;
         }
-        let secrets: Vec<&[u8]> = spec.secrets.iter().map(|secret| secret.expose().as_bytes()).collect();
-        keys.add_secrets(&secrets);
-        Ok(keys)
+        Ok(spec.with_secrets(keys))
     }
 
     /// `None`: the issuer publishes none.
@@ -180,9 +178,7 @@ impl Keys {
         match (&spec.source, &self.given) {
             (KeySource::None, _) => Ok(None),
             (KeySource::Url(_) | KeySource::Discovery(_) | KeySource::File(_), Some(given)) => Ok(Some(given.clone())),
-            (KeySource::File(path), None) => std::fs::read(path)
-                .map(Some)
-                .map_err(|error| format!("{}: {error}", path.display())),
+            (KeySource::File(path), None) => content_of(path).map(Some),
             (KeySource::Url(_) | KeySource::Discovery(_), None) if self.online => {
                 waiting_for(fetch_once(spec))?.map(Some)
             }
@@ -191,13 +187,6 @@ impl Keys {
             }
         }
     }
-}
-
-fn waiting_for<T>(answer: impl Future<Output = T>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime
-        .map(|runtime| runtime.block_on(answer))
-        .map_err(|error| error.to_string())
 }
 
 fn missing(spec: &IssuerSpec, why: &str) -> Missing {

@@ -14,7 +14,6 @@ use crate::policy::facts::{Facts, Now, Transport};
 use crate::policy::identity::{AuthMethod, Identity};
 use crate::policy::judge::{self, Case, Evidence, Refused};
 use crate::policy::limit::DryMeter;
-use crate::policy::pattern::Pattern;
 use crate::policy::preflight::{Preflight, preflight};
 use crate::policy::route::Route;
 use crate::policy::shadow::{self, Shadowed};
@@ -155,7 +154,11 @@ impl Gateway<'_> {
         report.say_requirements(route, facts, |alone| {
             verdict.permitted?;
             let token = proof(evidence, identity);
-            Some(alone.judge(identity, token, |name| value(pattern, facts, name)).is_ok())
+            Some(
+                alone
+                    .judge(identity, token, |name| pattern.value(&facts.path, name))
+                    .is_ok(),
+            )
         });
         match verdict.effect {
             Effect::Denial(denial) => report.denied(&denial),
@@ -225,8 +228,7 @@ impl Report {
     }
 
     fn say_limits(&mut self, route: &Route, tier: Option<&str>) {
-        let limits = route.address_limits.iter().chain(&route.caller_limits);
-        self.limits = limits.map(|limit| LimitSaid::of(limit, tier)).collect();
+        self.limits = route.limits().map(|limit| LimitSaid::of(limit, tier)).collect();
     }
 
     fn say_requirements(&mut self, route: &Route, facts: &Facts<'_>, met: impl Fn(&Requirement) -> Option<bool>) {
@@ -289,8 +291,4 @@ fn proof<'e>(evidence: &'e Evidence, identity: Option<&Identity>) -> Option<&'e 
         (Evidence::Token(Ok(token)), Some(identity)) if identity.method == AuthMethod::Jwt => Some(&**token),
         _ => None,
     }
-}
-
-fn value(pattern: &Pattern, facts: &Facts<'_>, name: &str) -> Option<String> {
-    pattern.value(&facts.path, name)
 }

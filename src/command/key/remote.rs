@@ -10,10 +10,11 @@ use clap::Args;
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value, json};
 
+use crate::command::waiting_for;
 use crate::config::model::RemoteKeys;
 use crate::config::secret::Secret;
 use crate::config::{Environment, load};
-use crate::runtime::published::{is_plain, reason, trusting};
+use crate::runtime::http_client::{body_within, client_of, is_plain, reason};
 
 /// Of the whole request.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -147,19 +148,13 @@ impl Service {
                 .map_err(|()| "api_keys.remote.manage_url has no path")?;
             segments.pop_if_empty().push(id);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| error.to_string())?;
-        runtime.block_on(self.answer(method, url, body))
+        waiting_for(self.answer(method, url, body))?
     }
 
     async fn answer(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Value, String> {
         let place = format!("{}{}", url.origin().ascii_serialization(), url.path());
         let failed = |error: reqwest::Error| format!("{place}: {}", reason(error));
-        let client = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")));
-        let client = trusting(client, self.ca.as_deref(), is_plain(self.url.as_str()))?;
+        let client = client_of(is_plain(self.url.as_str()), self.ca.as_deref(), TIMEOUT)?;
         let client = client.build().map_err(failed)?;
         let mut request = client.request(method, url).bearer_auth(self.token.expose());
         if let Some(body) = body {
@@ -167,15 +162,10 @@ impl Service {
                 .header("content-type", "application/json")
                 .body(body.to_string());
         }
-        let mut response = request.send().await.map_err(failed)?;
+        let response = request.send().await.map_err(failed)?;
         let status = response.status();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if bytes.len() + chunk.len() > MAX_ANSWER {
-                return Err(format!("{place}: its answer is larger than 4 MiB"));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        let bytes = body_within(MAX_ANSWER, response).await.map_err(failed)?;
+        let bytes = bytes.ok_or_else(|| format!("{place}: its answer is larger than 4 MiB"))?;
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         match status {
             status if status.is_success() => Ok(answer),

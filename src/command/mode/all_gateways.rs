@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, cmd};
 
-use crate::command::{exit, failed};
+use crate::command::{exit, failed, waiting_for};
 use crate::compile::{Compiled, DecidedBy, StoreSpec};
 use crate::config::Modes;
 use crate::runtime::shared_modes::{ALIVE_MS, GATEWAYS, MODES, REVISION, Report, Reported, ms};
@@ -32,7 +32,7 @@ pub(super) fn set(compiled: &Compiled, modes: &Modes, effective: &BTreeMap<Strin
     with(compiled, async |mut shared| {
         for (route, mode) in modes {
             let _: u64 = shared
-                .ask(cmd("HSET").arg(shared.key(MODES)).arg(route).arg(mode))
+                .ask(cmd("HSET").arg(shared.spec.key(MODES)).arg(route).arg(mode))
                 .await?;
         }
         shared.is_another().await?;
@@ -45,7 +45,7 @@ pub(super) fn set(compiled: &Compiled, modes: &Modes, effective: &BTreeMap<Strin
 /// Takes back the mode of a route, or of all.
 pub(super) fn reset(compiled: &Compiled, route: Option<&str>) -> ExitCode {
     with(compiled, async |mut shared| {
-        let modes: Modes = shared.ask(cmd("HGETALL").arg(shared.key(MODES))).await?;
+        let modes: Modes = shared.ask(cmd("HGETALL").arg(shared.spec.key(MODES))).await?;
         let routes: Vec<&str> = modes
             .keys()
             .map(String::as_str)
@@ -59,7 +59,7 @@ pub(super) fn reset(compiled: &Compiled, route: Option<&str>) -> ExitCode {
             return Ok(ExitCode::SUCCESS);
         }
         for route in &routes {
-            let _: u64 = shared.ask(cmd("HDEL").arg(shared.key(MODES)).arg(route)).await?;
+            let _: u64 = shared.ask(cmd("HDEL").arg(shared.spec.key(MODES)).arg(route)).await?;
         }
         shared.is_another().await?;
         shared
@@ -71,7 +71,7 @@ pub(super) fn reset(compiled: &Compiled, route: Option<&str>) -> ExitCode {
 /// Prints the shared modes, and which gateways report what.
 pub(super) fn list(compiled: &Compiled) -> ExitCode {
     with(compiled, async |mut shared| {
-        let modes: Modes = shared.ask(cmd("HGETALL").arg(shared.key(MODES))).await?;
+        let modes: Modes = shared.ask(cmd("HGETALL").arg(shared.spec.key(MODES))).await?;
         if modes.is_empty() {
             println!("no mode is shared");
         }
@@ -102,22 +102,18 @@ fn with(compiled: &Compiled, ask: impl AsyncFnOnce(Shared<'_>) -> Result<ExitCod
         eprintln!("gateway: --shared needs a [redis] that the gateways share");
         return ExitCode::from(exit::INVALID_CONFIG);
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(error),
-    };
-    let asked = runtime.block_on(async {
+    let asked = waiting_for(async {
         let link = Link::open(&spec.servers).await?;
         ask(Shared { spec, link }).await
     });
-    asked.unwrap_or_else(|error| failed(format!("the shared store: {error:?}")))
+    match asked {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => failed(error),
+        Err(error) => failed(error),
+    }
 }
 
 impl Shared<'_> {
-    fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.spec.key_prefix)
-    }
-
     async fn ask<T: FromRedisValue>(&mut self, command: &mut Cmd) -> Result<T, StoreError> {
         within(ANSWER, command.query_async(&mut self.link)).await
     }
@@ -125,12 +121,12 @@ impl Shared<'_> {
     /// Names the new state of the modes, so that reports of before are told from reports of after.
     async fn is_another(&mut self) -> Result<(), StoreError> {
         let name = uuid::Uuid::now_v7().to_string();
-        self.ask(cmd("SET").arg(self.key(REVISION)).arg(name)).await
+        self.ask(cmd("SET").arg(self.spec.key(REVISION)).arg(name)).await
     }
 
     /// Gateways that are there, by their ids.
     async fn gateways(&mut self) -> Result<BTreeMap<String, Report>, StoreError> {
-        let reports: BTreeMap<String, String> = self.ask(cmd("HGETALL").arg(self.key(GATEWAYS))).await?;
+        let reports: BTreeMap<String, String> = self.ask(cmd("HGETALL").arg(self.spec.key(GATEWAYS))).await?;
         let now_ms = ms(self.ask(&mut cmd("TIME")).await?);
         let read = reports
             .into_iter()
@@ -144,7 +140,7 @@ impl Shared<'_> {
         let began = tokio::time::Instant::now();
         let mut told = Vec::new();
         loop {
-            let revision: String = self.ask(cmd("GET").arg(self.key(REVISION))).await?;
+            let revision: String = self.ask(cmd("GET").arg(self.spec.key(REVISION))).await?;
             let gateways = self.gateways().await?;
             let lacking = |report: &Report| -> Vec<String> {
                 let lacks = |route: &&&str| !report.modes.get(**route).is_some_and(|reported| done(route, reported));

@@ -1,5 +1,5 @@
-//! The overrides file as `gateway mode` writes it: whole, and in one step, so that no gateway ever sees half of it; and by one hand at
-//! a time, so that of two operators none undoes what the other did.
+//! The overrides file as `gateway mode` writes it: whole, and in one step, so that no gateway ever sees half of it; and by one hand
+//! at a time, so that of two operators none undoes what the other did.
 
 use std::fmt::Write as _;
 use std::fs::File;

@@ -5,10 +5,9 @@ use http::{HeaderValue, StatusCode};
 
 use crate::config::model;
 use crate::policy::action::{Action, Asked, Fixed, Forward, Redirect};
-use crate::policy::pattern::Pattern;
 use crate::policy::template::{Part, Template};
 
-use super::{Compiling, list};
+use super::Compiling;
 
 /// Answers that end with their head (RFC 9110 §6.4.1).
 const WITHOUT_BODY: [u16; 3] = [204, 205, 304];
@@ -32,8 +31,8 @@ impl Compiling<'_, '_> {
     fn forward(&mut self, name: &str) -> Forward {
         let place = self.names.upstreams.get(name).copied();
         if place.is_none() {
-            let known = list(self.config.upstreams.keys().map(String::as_str));
-            self.problem("upstream", format!("no upstream \"{name}\"; there are: {known}"));
+            let known = self.config.upstreams.keys().map(String::as_str);
+            self.unknown("upstream", &format!("upstream \"{name}\""), known);
         }
         let configured = self.config.upstreams.get(name);
         let response_timeout = self
@@ -99,8 +98,7 @@ impl Compiling<'_, '_> {
 
     /// A text with places for what is asked for: some of `words`, and path segments that every path of the route names.
     pub(super) fn template(&mut self, key: &str, text: &str, words: &[&str]) -> Template<Asked> {
-        let patterns = self.written.paths.iter().filter_map(|path| Pattern::parse(path).ok());
-        let patterns: Vec<Pattern> = patterns.collect();
+        let patterns = self.patterns();
         let named = |name: &str| patterns.iter().all(|pattern| pattern.names(name));
         let place = |word: &str| Asked::of_word(word, named).filter(|asked| is_segment(asked) || words.contains(&word));
         Template::parse(text, place).unwrap_or_else(|word| {

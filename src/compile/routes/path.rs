@@ -63,9 +63,8 @@ impl Compiling<'_, '_> {
             }
             Err(message) => return self.problem("strip_prefix", message),
         };
-        let patterns = self.written.paths.iter().filter_map(|path| Pattern::parse(path).ok());
         let begins = |pattern: &Pattern| pattern.segments().starts_with(prefix.segments());
-        if let Some(other) = patterns.into_iter().find(|pattern| !begins(pattern)) {
+        if let Some(other) = self.patterns().into_iter().find(|pattern| !begins(pattern)) {
             self.problem(
                 "strip_prefix",
                 format!("must be the beginning of every path of the route; {other} has another"),

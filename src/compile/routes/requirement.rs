@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::config::model;
 use crate::policy::authz::{RequiredClaim, Requirement};
 use crate::policy::identity::ClaimPath;
-use crate::policy::pattern::Pattern;
 
 use super::super::issuers::claim_rule;
 use super::Compiling;
@@ -37,8 +36,7 @@ impl Compiling<'_, '_> {
             let rule = match segment_name(rule) {
                 None => RequiredClaim::Fixed(claim_rule(rule)),
                 Some(name) => {
-                    let patterns = self.written.paths.iter().filter_map(|path| Pattern::parse(path).ok());
-                    if patterns.into_iter().any(|pattern| !pattern.names(name)) {
+                    if self.patterns().iter().any(|pattern| !pattern.names(name)) {
                         self.problem(
                             &format!("{key}.claims.{path}"),
                             format!("names the path segment {{{name}}}, which not every path of the route has"),

@@ -33,14 +33,7 @@ impl<'e> Cursor<'_, 'e> {
     pub(in crate::config) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Cursor<'_, 'e>) -> T) -> T {
         if !self.table.contains_key(key) && !self.inherited.table.contains_key(key) {
             let source = self.reader.problems.sources_mut().of(&self.path);
-            self.table.insert(
-                key.to_owned(),
-                Node {
-                    key: source.clone(),
-                    source,
-                    value: Value::Table(Table::new()),
-                },
-            );
+            self.replace(key, Node::at(source, Value::Table(Table::new())));
         }
         let section = match self.enter(key) {
             Some(t) => t.read(read),
@@ -223,11 +216,7 @@ impl<'e> Cursor<'_, 'e> {
 
     fn imagined(&self, value: Value) -> Node {
         let source = self.reader.problems.sources().of("");
-        Node {
-            key: source.clone(),
-            source,
-            value,
-        }
+        Node::at(source, value)
     }
 
     fn inside(&mut self, path: String, variable: Option<String>, table: Table) -> Cursor<'_, 'e> {

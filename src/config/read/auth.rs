@@ -104,11 +104,7 @@ fn shared(mode: &str, methods: &Methods, in_file: &[AuthMethod]) -> Result<Node,
     let chain = v::mode(&value).map_err(|_| "is no mode".to_owned())?.chain;
     match methods.objections(&chain, in_file).into_iter().next() {
         Some(objection) => Err(objection),
-        None => Ok(Node {
-            key: Source::Shared,
-            source: Source::Shared,
-            value,
-        }),
+        None => Ok(Node::at(Source::Shared, value)),
     }
 }
 

@@ -11,6 +11,7 @@ mod web;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::document::Table;
 pub(super) use super::document::Value;
 use super::error::nearest;
 pub(super) use credential::*;
@@ -109,6 +110,11 @@ impl fmt::Display for Shown<'_> {
             other @ (Value::List(_) | Value::Table(_)) => f.write_str(other.kind()),
         }
     }
+}
+
+/// What a conversion takes: nothing takes a table, so that is its answer to one.
+pub(super) fn what_fits<T>(convert: impl Fn(&Value) -> Result<T, Wrong>) -> Option<Wrong> {
+    convert(&Value::Table(Table::new())).err()
 }
 
 /// The text of a string.

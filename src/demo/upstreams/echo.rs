@@ -1,6 +1,7 @@
 //! Answers with what it received: the request line, every header in order and as written, and the body's length and digest.
 //!
-//! Two paths are no echo: `/slow` takes its time, `/broken` hangs up. `…/arrived?stream=ID` waits until the first piece of the body of a request with `?stream=ID` is there.
+//! Two paths are no echo: `/slow` takes its time, `/broken` hangs up. `…/arrived?stream=ID` waits until the first piece of the body
+//! of a request with `?stream=ID` is there.
 
 use std::fmt::Write;
 use std::io;

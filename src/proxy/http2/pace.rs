@@ -5,15 +5,15 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::proxy::response_body::{ResponseBody, StreamFault};
+use crate::proxy::standstill::Standstill;
 
 tokio::task_local! {
     /// Of the stream whose task this is.
@@ -44,46 +44,19 @@ where
         let (pace, patience) = (Arc::<Pace>::default(), self.patience);
         tokio::spawn(PACE.scope(pace.clone(), async move {
             let mut stream = pin!(stream);
-            let mut stall = Stall::default();
+            let mut stall = Standstill::default();
             poll_fn(|cx| {
                 if stream.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                stall.poll(cx, &pace, patience)
+                if !pace.for_client.load(Ordering::Relaxed) {
+                    stall.clear();
+                    return Poll::Pending;
+                }
+                stall.poll(cx, pace.pieces.load(Ordering::Relaxed), patience)
             })
             .await;
         }));
-    }
-}
-
-/// The time of one piece that waits for its client.
-#[derive(Default)]
-struct Stall {
-    pieces: u64,
-    due: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Stall {
-    /// Ready when it has lasted too long. The timer is touched only when it fires early.
-    fn poll(&mut self, cx: &mut Context<'_>, pace: &Pace, patience: Duration) -> Poll<()> {
-        if !pace.for_client.load(Ordering::Relaxed) {
-            self.due = None;
-            return Poll::Pending;
-        }
-        let pieces = pace.pieces.load(Ordering::Relaxed);
-        if pieces != self.pieces {
-            (self.pieces, self.due) = (pieces, None);
-        }
-        let due = *self.due.get_or_insert_with(|| Instant::now() + patience);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if due <= sleep.deadline() {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
     }
 }
 

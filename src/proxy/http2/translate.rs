@@ -42,9 +42,13 @@ pub(super) fn request(request: &mut Request<Incoming>, limits: &Limits) -> Trans
 }
 
 /// Translates the answer: of an upgrade (RFC 8441 §5), of HEAD, of a connection that would be closed.
-pub(super) fn response(response: &mut Response<ResponseBody>, is_head: bool) {
+pub(super) fn response(response: &mut Response<ResponseBody>, is_head: bool, upgrades: bool) {
     let headers = response.headers_mut();
     headers.remove(header::CONNECTION);
+    if upgrades && response.status().is_success() {
+        // The gateway's own word, on a route that answers by itself: a success would be a tunnel.
+        *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers_mut();
         headers.remove(header::UPGRADE);

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 /// Between two fetches that unknown key ids ask for.
-pub const REFETCH_PAUSE: Duration = Duration::from_secs(10);
+pub(in crate::runtime) const REFETCH_PAUSE: Duration = Duration::from_secs(10);
 
 /// The fetches of one issuer's keys.
 #[derive(Debug)]

@@ -33,10 +33,8 @@ pub(super) struct Known {
 
 impl Generation {
     /// Published keys, joined by the secrets of the config.
-    pub(super) fn new(mut keys: KeySet, digest: Option<SecretDigest>, confirmed_ns: u64, spec: &IssuerSpec) -> Self {
-        let secrets: Vec<&[u8]> = spec.secrets.iter().map(|secret| secret.expose().as_bytes()).collect();
-        keys.add_secrets(&secrets);
-        Self::with(Arc::new(keys), digest, confirmed_ns)
+    pub(super) fn new(keys: KeySet, digest: Option<SecretDigest>, confirmed_ns: u64, spec: &IssuerSpec) -> Self {
+        Self::with(Arc::new(spec.with_secrets(keys)), digest, confirmed_ns)
     }
 
     /// The same keys, and none of the tokens.

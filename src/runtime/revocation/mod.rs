@@ -34,7 +34,7 @@ pub struct Revocations {
 
 /// What is known of a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub(super) enum Standing {
     /// Nothing against it.
     Good,
     /// Revoked.
@@ -84,7 +84,7 @@ impl ReadOnce {
 impl Revocations {
     /// Follows the store from now on.
     #[must_use]
-    pub fn start(spec: RevocationSpec, store: Arc<Store>, metrics: RevocationMetrics, clock: Clock) -> Self {
+    pub(super) fn start(spec: RevocationSpec, store: Arc<Store>, metrics: RevocationMetrics, clock: Clock) -> Self {
         let spec = Arc::new(spec);
         let copy = Arc::new(LocalCopy::default());
         let follower = store.spawn(follow::follow(
@@ -105,7 +105,7 @@ impl Revocations {
 
     /// Whether these are followed by `spec` in `store`.
     #[must_use]
-    pub fn are_of(&self, spec: &RevocationSpec, store: &Arc<Store>) -> bool {
+    pub(super) fn are_of(&self, spec: &RevocationSpec, store: &Arc<Store>) -> bool {
         *self.spec == *spec && Arc::ptr_eq(&self.store, store)
     }
 
@@ -113,7 +113,7 @@ impl Revocations {
     ///
     /// # Errors
     /// It is revoked, or nobody can say.
-    pub fn judge(&self, token: &VerifiedToken) -> Result<(), TokenFault> {
+    pub(super) fn judge(&self, token: &VerifiedToken) -> Result<(), TokenFault> {
         match self.standing(|copy| copy.names_token(token)) {
             Standing::Good => Ok(()),
             Standing::Revoked => Err(TokenFault::Revoked),
@@ -123,7 +123,7 @@ impl Revocations {
 
     /// What is known of a caller by its credential, its key's id and its user.
     #[must_use]
-    pub fn of_caller(&self, caller: &Identity) -> Standing {
+    pub(super) fn of_caller(&self, caller: &Identity) -> Standing {
         self.standing(|copy| copy.names_caller(caller))
     }
 

@@ -36,7 +36,7 @@ const ASKED_AT_ONCE: usize = 1000;
 
 /// What became of the followed keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub(in crate::runtime) enum Change {
     /// These were written, removed, or have expired.
     Keys(Vec<Vec<u8>>),
     /// All may have changed.
@@ -46,7 +46,7 @@ pub enum Change {
 }
 
 /// Connections that tell of changes of keys with certain prefixes.
-pub struct Tracking {
+pub(in crate::runtime) struct Tracking {
     primaries: Vec<Primary>,
     /// For questions about a key, wherever it is.
     asked: Link,
@@ -64,7 +64,7 @@ impl Tracking {
     ///
     /// # Errors
     /// One of them is not there, or does not tell.
-    pub async fn start(servers: &Servers, prefixes: &[&str]) -> Result<Self, StoreError> {
+    pub(in crate::runtime) async fn start(servers: &Servers, prefixes: &[&str]) -> Result<Self, StoreError> {
         within(CONNECT_TIMEOUT, Self::connect(servers, prefixes)).await
     }
 
@@ -109,13 +109,13 @@ impl Tracking {
     }
 
     /// The next change.
-    pub async fn changed(&mut self) -> Change {
+    pub(in crate::runtime) async fn changed(&mut self) -> Change {
         let change = self.told.recv().await;
         self.or_all(change)
     }
 
     /// A change that is known already.
-    pub fn known_change(&mut self) -> Option<Change> {
+    pub(in crate::runtime) fn known_change(&mut self) -> Option<Change> {
         let change = self.told.try_recv().ok()?;
         Some(self.or_all(Some(change)))
     }
@@ -133,7 +133,11 @@ impl Tracking {
     ///
     /// # Errors
     /// No answer in time, or a connection that broke.
-    pub async fn ask(&self, command: &str, keys: &[&[u8]]) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
+    pub(in crate::runtime) async fn ask(
+        &self,
+        command: &str,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
         let mut answers = Vec::with_capacity(keys.len());
         match self.asked.clone() {
             Link::One(mut link) => {
@@ -166,7 +170,7 @@ impl Tracking {
     ///
     /// # Errors
     /// One does not.
-    pub async fn confirm(&self) -> Result<(), StoreError> {
+    pub(in crate::runtime) async fn confirm(&self) -> Result<(), StoreError> {
         for primary in &self.primaries {
             let mut connection = primary.connection.clone();
             let pong = redis::cmd("PING").exec_async(&mut connection).await;
@@ -179,7 +183,7 @@ impl Tracking {
     ///
     /// # Errors
     /// No node of the Cluster answers.
-    pub async fn is_whole(&self, servers: &Servers) -> Result<bool, StoreError> {
+    pub(in crate::runtime) async fn is_whole(&self, servers: &Servers) -> Result<bool, StoreError> {
         if !matches!(servers, Servers::Cluster(_)) {
             return Ok(true);
         }
@@ -194,7 +198,7 @@ impl Tracking {
     }
 
     /// How many primaries there are.
-    pub fn primaries(&self) -> usize {
+    pub(in crate::runtime) fn primaries(&self) -> usize {
         self.primaries.len()
     }
 
@@ -202,7 +206,12 @@ impl Tracking {
     ///
     /// # Errors
     /// It does not answer.
-    pub async fn scan(&self, primary: usize, prefix: &str, cursor: u64) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
+    pub(in crate::runtime) async fn scan(
+        &self,
+        primary: usize,
+        prefix: &str,
+        cursor: u64,
+    ) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
         let Some(primary) = self.primaries.get(primary) else {
             return Ok((0, Vec::new()));
         };

@@ -19,7 +19,7 @@ pub struct RetryBudget(AtomicU32);
 impl RetryBudget {
     /// With what there is at first.
     #[must_use]
-    pub const fn at_first() -> Self {
+    pub(super) const fn at_first() -> Self {
         Self(AtomicU32::new(AT_FIRST * RETRY))
     }
 

@@ -55,7 +55,7 @@ impl Addresses {
 
 /// Who is asked for names.
 #[derive(Clone)]
-pub struct Resolver(Option<TokioResolver>);
+pub(in crate::runtime) struct Resolver(Option<TokioResolver>);
 
 impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -67,7 +67,7 @@ impl Resolver {
     /// Asks these servers; none: those of the system, with its search domains and its hosts file. A system that has none
     /// leaves names to getaddrinfo(3), at each connection.
     #[must_use]
-    pub fn new(servers: &[SocketAddr]) -> Self {
+    pub(in crate::runtime) fn new(servers: &[SocketAddr]) -> Self {
         let builder = if servers.is_empty() {
             TokioResolver::builder_tokio().ok()
         } else {
@@ -93,7 +93,7 @@ impl Resolver {
     }
 
     /// Keeps `addresses` to what `name` stands for, until nobody needs them any more. What was known stays when a look-up fails.
-    pub async fn keep(self, name: String, addresses: Weak<Addresses>) {
+    pub(in crate::runtime) async fn keep(self, name: String, addresses: Weak<Addresses>) {
         let Some(resolver) = self.0 else { return };
         let mut retry = FIRST_RETRY;
         loop {

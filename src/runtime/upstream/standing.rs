@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 
+use crate::runtime::clock::nanos;
+use crate::runtime::pause::doubled;
+
 /// Failures in a row after which an endpoint pauses.
 const FAILURES: u32 = 3;
 
@@ -59,7 +62,7 @@ impl Standing {
 
     /// Whether it takes requests now.
     #[must_use]
-    pub fn takes_requests(&self, now_ns: u64) -> bool {
+    pub(super) fn takes_requests(&self, now_ns: u64) -> bool {
         // Zero for all that did not fail, which costs no look at anything else.
         self.paused_until_ns.load(Ordering::Relaxed) <= now_ns && self.healthy.load(Ordering::Relaxed)
     }
@@ -67,7 +70,7 @@ impl Standing {
     /// Whether this request may go there. At the end of a pause one request is let through, and what becomes of it decides for
     /// the others.
     #[must_use]
-    pub fn admits(&self, now_ns: u64) -> bool {
+    pub(super) fn admits(&self, now_ns: u64) -> bool {
         let until = self.paused_until_ns.load(Ordering::Relaxed);
         if until == 0 {
             return true;
@@ -124,9 +127,7 @@ impl Standing {
     }
 
     fn pause_ns(&self) -> u64 {
-        let doubled = self.pauses.load(Ordering::Relaxed).saturating_sub(1).min(16);
-        let pause = FIRST_PAUSE.saturating_mul(1 << doubled).min(LONGEST_PAUSE);
-        u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)
+        nanos(doubled(FIRST_PAUSE, LONGEST_PAUSE, self.pauses.load(Ordering::Relaxed)))
     }
 
     fn tell(&self, changed: Option<bool>) -> Change {

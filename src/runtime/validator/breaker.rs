@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::runtime::clock::nanos;
+
 /// Failed attempts without a success between them.
 const THRESHOLD: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -101,10 +103,6 @@ impl Breaker {
             State::Trying { pause, .. } => open((pause * 2).min(LONGEST_PAUSE)),
         };
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

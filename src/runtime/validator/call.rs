@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::compile::{CredentialIn, Own, Question, ValidatorSpec};
 use crate::policy::authn::remote::Members;
 use crate::policy::authn::unique_json;
-use crate::runtime::published::{is_plain, reason, trusting};
+use crate::runtime::http_client::{body_within, client_of, is_plain, reason};
 
 /// An answer is refused beyond this many bytes.
 const MAX_ANSWER: usize = 64 << 10;
@@ -43,18 +43,13 @@ impl Failure {
     }
 }
 
-/// A client for one auth service. Redirects are not followed: a credential goes where the config says, and nowhere else.
+/// A client for one auth service.
 ///
 /// # Errors
 /// Its CA cannot be read, or there is none at all.
 pub(super) fn client<R>(spec: &ValidatorSpec<R>) -> Result<Client, String> {
-    let client = Client::builder()
-        .timeout(spec.asking.timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        .pool_max_idle_per_host(MAX_IDLE)
-        .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")));
-    let client = trusting(client, spec.ca.as_deref(), is_plain(&spec.question.url))?;
-    client.build().map_err(reason)
+    let client = client_of(is_plain(&spec.question.url), spec.ca.as_deref(), spec.asking.timeout)?;
+    client.pool_max_idle_per_host(MAX_IDLE).build().map_err(reason)
 }
 
 /// Asks once. `None`: the status says no.
@@ -70,7 +65,7 @@ pub(super) async fn ask(
     if let Some(body) = body {
         request = request.body(body);
     }
-    let mut response = request.send().await.map_err(|error| Failure::dead(reason(error)))?;
+    let response = request.send().await.map_err(|error| Failure::dead(reason(error)))?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND if status_refuses => return Ok(None),
@@ -79,13 +74,9 @@ pub(super) async fn ask(
         }
         status => return Err(Failure::nonsense(format!("it answered {status}"))),
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Failure::dead(reason(error)))? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(Failure::nonsense("its answer is larger than 64 KiB"));
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = body_within(MAX_ANSWER, response).await;
+    let body = body.map_err(|error| Failure::dead(reason(error)))?;
+    let body = body.ok_or_else(|| Failure::nonsense("its answer is larger than 64 KiB"))?;
     let members = unique_json::object(&body);
     members
         .map(Some)

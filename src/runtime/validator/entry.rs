@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::model::Asking;
 use crate::policy::authn::remote::Rules;
+use crate::runtime::clock::nanos;
 
 /// Its word: whom the credential proves, or why it does not hold.
 pub type Said<R> = Result<Arc<<R as Rules>::Proof>, <R as Rules>::Fault>;
@@ -99,10 +100,6 @@ impl<R: Rules> Entry<R> {
     pub(super) fn renewal(&self, now: Renewal) {
         self.renewal.store(now as u8, Ordering::Relaxed);
     }
-}
-
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Asks an auth service about credentials that only it can judge: API keys and remote tokens alike, as seldom as can be.
 //!
-//! Its answers are kept, and through Redis shared with other gateways (`records`), good ones and bad ones, by a digest of the whole credential; all who wait for one answer share one look-up
-//! (`flight`); an answer in use is renewed before it ends; while the auth service cannot be asked the last answer serves for
-//! `stale_if_error`; and a `breaker` keeps it from costing each request its timeout. A credential itself is held for the length of
-//! a look-up and no longer.
+//! Its answers are kept, and through Redis shared with other gateways (`records`), good ones and bad ones, by a digest of the whole
+//! credential; all who wait for one answer share one look-up (`flight`); an answer in use is renewed before it ends; while the auth
+//! service cannot be asked the last answer serves for `stale_if_error`; and a `breaker` keeps it from costing each request its
+//! timeout. A credential itself is held for the length of a look-up and no longer.
 //!
 //! A hit neither waits nor allocates. Everything is bounded: answers by `max_entries`, look-ups by `flight::MAX_FLIGHTS`.
 
@@ -33,10 +33,10 @@ use crate::policy::denial::Denial;
 use crate::policy::digest::SecretDigest;
 use crate::policy::judge::KnownBy;
 
-use super::clock::Clock;
+use super::clock::{Clock, nanos};
 use super::store::Store;
 use breaker::Breaker;
-use entry::{Entry, Renewal, Serves, nanos};
+use entry::{Entry, Renewal, Serves};
 use flight::{Boarding, Job, Landing};
 use guesses::Allowance;
 use records::Shared;

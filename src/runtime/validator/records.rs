@@ -1,8 +1,9 @@
 //! What an auth service said, shared with other gateways through Redis.
 //!
 //! INVARIANT (hardening r45): a record is believed only with a MAC under `record_key`, over its own name, which is itself a MAC of
-//! the credential's digest and of what was asked: whoever can write Redis can neither make a record, nor put one in another's place, and
-//! whoever can read it cannot try guesses of credentials. A record holds the members that are looked at and no others, so no key.
+//! the credential's digest and of what was asked: whoever can write Redis can neither make a record, nor put one in another's
+//! place, and whoever can read it cannot try guesses of credentials. A record holds the members that are looked at and no others,
+//! so no key.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::compile::ValidatorSpec;
 use crate::config::secret::Secret;
 use crate::policy::authn::remote::{Members, Rules};
 use crate::policy::authn::unique_json;
-use crate::policy::digest::SecretDigest;
+use crate::policy::digest::{SecretDigest, hex};
 use crate::runtime::store::Store;
 
 /// Bytes of a MAC.
@@ -98,8 +99,7 @@ impl Shared {
         name.update(b"name\0");
         name.update(&key.bytes());
         name.update(self.context.as_bytes());
-        let digits: String = name.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.store.key(&format!("answer:{digits}"))
+        self.store.key(&format!("answer:{}", hex(name.sign().as_ref())))
     }
 
     fn sealed(&self, name: &str, record: &Record) -> Vec<u8> {
@@ -112,9 +112,7 @@ impl Shared {
 
     fn open(&self, name: &str, bytes: &[u8]) -> Option<Record> {
         let (mac, text) = bytes.split_at_checked(MAC).filter(|_| bytes.len() <= MAX_RECORD)?;
-        let mut signed = Vec::with_capacity(name.len() + text.len() + 8);
-        signed.extend_from_slice(&message(name, text));
-        hmac::verify(&self.key.0, &signed, mac).ok()?;
+        hmac::verify(&self.key.0, &message(name, text), mac).ok()?;
         let mut record = unique_json::object(text)?;
         let members = match record.remove("members")? {
             Value::Null => None,

@@ -112,9 +112,7 @@ fn gather(compiled: &Compiled, opened: &Opened<'_, '_>, corpus: &Corpus) -> Evid
         if published.is_none() && !parsed.algorithm().is_symmetric() {
             return Err(TokenFault::KeysUnavailable);
         }
-        let mut keys = published.unwrap_or_default();
-        let secrets: Vec<&[u8]> = spec.secrets.iter().map(|secret| secret.expose().as_bytes()).collect();
-        keys.add_secrets(&secrets);
+        let keys = spec.with_secrets(published.unwrap_or_default());
         verify(&parsed, &spec.rules, &keys, 0)
     });
     Evidence::Token(verified.map(Arc::new))

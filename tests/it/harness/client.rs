@@ -99,6 +99,20 @@ impl Client {
     }
 }
 
+/// A request with an API key, to a path below `/keys/`.
+pub fn with_key(key: &str) -> Request {
+    Request::get("/keys/x").header("X-API-Key", key)
+}
+
+/// What the named limit has left, as announced.
+pub fn left(response: &Response, limit: &str) -> Option<u64> {
+    let announced = response.head.first("ratelimit")?;
+    let item = announced
+        .split(", ")
+        .find_map(|item| item.strip_prefix(&format!("\"{limit}\";r=")))?;
+    item.split(';').next()?.parse().ok()
+}
+
 /// Its status.
 pub fn status(response: &Response) -> u16 {
     response.head.status()

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use gateway::policy::digest::hex;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -167,8 +168,4 @@ fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, Value> {
     let map: BTreeMap<String, Value> = pairs.into_iter().map(value).collect();
     assert_eq!(map.len(), count, "keys are unique");
     map
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -18,10 +18,23 @@ use super::issuer::Issuer;
 use super::upstream::Upstream;
 use super::{eventually, soon};
 
+/// One route, which lets everybody in to the upstream `up`.
+pub const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
+
 const LISTENER: &str = "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n";
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 /// Tests run side by side, and one worker shows as much as many do.
 const SERVER: &str = "[server]\nworkers = 1\n";
+
+/// Everybody is let in to this upstream.
+pub fn open_to(upstream: &Upstream) -> Setup {
+    Gateway::with(OPEN).upstream("up", upstream)
+}
+
+/// Everybody is let in to the upstream `up`, by a listener with these lines.
+pub fn with_listener(lines: &str) -> Setup {
+    Gateway::with(&format!("{LISTENER}{lines}\n{OPEN}"))
+}
 
 /// A gateway that is not started yet.
 pub struct Setup {
@@ -94,6 +107,14 @@ impl Setup {
         soon("the command ends", self.command(arguments).output())
             .await
             .expect("it starts")
+    }
+
+    /// The exit code of a command, with this config, and what it wrote to standard output and standard error.
+    pub async fn says(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.run(arguments).await;
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        let code = output.status.code().expect("an exit code");
+        (code, text(output.stdout), text(output.stderr))
     }
 
     /// Starts it, and waits until it is ready.
@@ -305,6 +326,16 @@ impl Gateway {
             (self.metric(series).await == Some(value)).then_some(())
         })
         .await;
+    }
+
+    /// Waits until nothing is left of any request, here or at the upstream `up`.
+    pub async fn holds_nothing(&self) {
+        for gauge in [
+            "gateway_requests_in_flight",
+            "gateway_upstream_in_flight{upstream=\"up\"}",
+        ] {
+            self.metric_becomes(gauge, 0.0).await;
+        }
     }
 
     /// Everything that it wrote to standard output so far.

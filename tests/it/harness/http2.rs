@@ -141,6 +141,17 @@ impl Http2Upstream {
         F: Fn(Stream) -> Told + Send + Sync + 'static,
         Told: Future<Output = ()> + Send + 'static,
     {
+        let mut settings = h2::server::Builder::new();
+        settings.max_concurrent_streams(streams);
+        Self::saying(settings, serve).await
+    }
+
+    /// With these settings of its side.
+    pub async fn saying<F, Told>(settings: h2::server::Builder, serve: F) -> Self
+    where
+        F: Fn(Stream) -> Told + Send + Sync + 'static,
+        Told: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let connections = Arc::new(AtomicUsize::new(0));
@@ -148,11 +159,9 @@ impl Http2Upstream {
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
-                let serve = serve.clone();
+                let (serve, settings) = (serve.clone(), settings.clone());
                 tokio::spawn(async move {
-                    let shaken = h2::server::Builder::new()
-                        .max_concurrent_streams(streams)
-                        .handshake::<_, Bytes>(stream);
+                    let shaken = settings.handshake::<_, Bytes>(stream);
                     let Ok(mut connection) = shaken.await else { return };
                     while let Some(Ok(stream)) = connection.accept().await {
                         tokio::spawn(serve(stream));

@@ -19,13 +19,15 @@ mod upstream;
 
 use std::time::{Duration, Instant};
 
+use ::gateway::policy::digest::SecretDigest;
+
 pub use auth_service::AuthService;
 pub use browser::Browser;
-pub use client::{Client, Request, Response, refused, status};
+pub use client::{Client, Request, Response, left, refused, status, with_key};
 pub use clock::Clock;
 pub use collector::{Collector, Exported};
 pub use dice::Dice;
-pub use gateway::{Gateway, Setup};
+pub use gateway::{Gateway, OPEN, Setup, open_to, with_listener};
 pub use issuer::{Issuer, Key};
 pub use names::Names;
 pub use redis::{Redis, RedisCluster};
@@ -71,7 +73,5 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
 
 /// The hash of an API key, as `[[api_keys.keys]]` has it.
 pub fn sha256(key: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-    let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
+    format!("sha256:{}", SecretDigest::of(key.as_bytes()).hex())
 }

@@ -54,6 +54,8 @@ fn a_query_has_tokens_under_the_parameters_own_name() {
         ("/?access_token=a&access_token=b", vec!["a", "b"]),
         ("/?Access_Token=t&xaccess_token=t&access_tokenx=t", vec![]),
         ("/?access_token=a=b", vec!["a=b"]),
+        ("/?access%5Ftoken=t&%61ccess_token=u", vec!["t", "u"]),
+        ("/?access%255ftoken=t&access%token=t&access_token%=t&%=t", vec![]),
     ] {
         assert_eq!(Asked::new("GET", target, &[]).tokens(&source), tokens, "{target}");
     }
