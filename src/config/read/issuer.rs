@@ -47,7 +47,7 @@ pub(super) fn issuer(t: &mut Cursor<'_, '_>) -> Issuer {
         discovery,
         jwks_file: t.file("jwks_file"),
         ca: t.file("ca"),
-        secrets: t.list("secrets", Vec::new(), v::secret(hmac.unwrap_or(32))),
+        secrets: t.some_or("secrets", Vec::new(), v::secret(hmac.unwrap_or(32))),
         audiences: t.list("audiences", Vec::new(), v::some_text),
         algorithms,
         required_claims: t.open("required_claims", v::some_text, |t, claim| {

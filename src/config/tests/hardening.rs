@@ -117,6 +117,17 @@ fn r18_an_internal_section_without_a_key_is_refused() {
 }
 
 #[test]
+fn r18_an_issuer_whose_list_of_secrets_is_empty_is_refused() {
+    assert_wrong(
+        &wrong("[issuers.a]\nissuer = 'a'\nsecrets = []"),
+        &["issuers.a.secrets: is empty; at least one entry is needed"],
+    );
+    let emptied = Environment::from([("GATEWAY__ISSUERS__A__SECRETS", "")]);
+    let text = "[issuers.a]\nissuer = 'a'\nsecrets = ['0123456789abcdef0123456789abcdef']";
+    assert_wrong(&wrong_in(text, &emptied), &["issuers.a.secrets: is empty"]);
+}
+
+#[test]
 fn r21_an_algorithm_without_its_kind_of_key_is_refused() {
     let secrets = "secrets = ['0123456789abcdef0123456789abcdef']";
     let url = "jwks_url = 'https://a/jwks'";
