@@ -102,7 +102,10 @@ pub async fn forward(
             head.headers.entry(WEBSOCKET_PROTOCOL).or_insert(bearer);
         }
         AnswerBody::Tunnel(client, Tunnel::new(*exchange, lease, ends))
-    } else if outgoing.upgrade.is_some_and(|upgrade| upgrade.is_feigned_by(head.status)) {
+    } else if outgoing
+        .upgrade
+        .is_some_and(|upgrade| upgrade.is_feigned_by(head.status))
+    {
         // No tunnel without a 101, and nothing that looks like one.
         return Err(ForwardError::BadGateway);
     } else {
