@@ -83,6 +83,10 @@ fn set(
     mode: &str,
     shared: bool,
 ) -> Result<ExitCode, Refusal> {
+    if routes.is_empty() {
+        let none = "no route takes tokens, by the file or by an override: there is nothing to set";
+        return Err(Refusal(none.to_owned()));
+    }
     let before = &compiled.modes;
     for route in routes {
         is_free(&loaded.config, before, route, mode)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, Issuer, Redis, Request, Setup, Upstream, eventually, refused};
+use crate::harness::{Gateway, Issuer, Redis, Request, Setup, Upstream, eventually, open_to, refused};
 
 const SECRET: &str = "internal-secret-0123456789";
 
@@ -333,4 +333,14 @@ async fn a_gateway_that_does_not_apply_a_shared_mode_is_named() {
     let (exit, text) = said(&without.run(&["mode", "chat", "internal", "--shared"]).await);
     assert_eq!(exit, 3);
     assert!(text.contains("[redis]"), "{text}");
+}
+
+#[tokio::test]
+async fn all_is_refused_where_no_route_takes_tokens() {
+    let upstream = Upstream::echo().await;
+    let gateway = open_to(&upstream).start().await;
+    let (exit, text) = mode(&gateway, &["--all", "internal"]).await;
+    assert_eq!(exit, 3, "{text}");
+    assert!(text.contains("no route takes tokens"), "{text}");
+    assert!(!gateway.path("gateway.overrides.toml").exists());
 }
