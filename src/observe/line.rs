@@ -42,8 +42,9 @@ impl Name for &str {
 /// A name that is known when the gateway is built, ready to be written in one piece: a request's line has two dozen of them.
 #[derive(Clone, Copy)]
 pub(super) struct Key {
-    /// With the quote that opens a text, as all the others.
+    /// In a line of JSON, with the quote that opens a text.
     pub(super) json: &'static str,
+    /// In a line of text, with that quote too.
     pub(super) text: &'static str,
 }
 
@@ -213,14 +214,14 @@ impl<'a> Line<'a> {
         name.write(self.out, self.format, quoted);
     }
 
+    fn begin_number(&mut self, name: impl Name) {
+        name.write(self.out, self.format, false);
+    }
+
     fn end_text(&mut self, quoted: bool) {
         if quoted {
             self.out.push(b'"');
         }
-    }
-
-    fn begin_number(&mut self, name: impl Name) {
-        name.write(self.out, self.format, false);
     }
 }
 

@@ -73,7 +73,6 @@ impl Client {
 
 /// Serves one connection to its end; `ahead` was read of it before.
 pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, stream: Stream, ahead: Vec<u8>) {
-    let open = worker.gateway.connected();
     let gateway = worker.gateway.clone();
     let preserve = gateway.snapshot().config.server.header_case == HeaderCase::Preserve;
     let connection = Downstream::new(stream, &ahead, admitted.listener.head_limits(), preserve);
@@ -108,6 +107,7 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, st
                 if let Some(((tunnel, record), connection)) = body.into_tunnel().zip(alone) {
                     let (stream, ahead) = connection.into_tunnel();
                     // A task of its own: this one has room for a whole request, which no socket of hours shall keep.
+                    let open = gateway.connected();
                     tokio::spawn(async move {
                         tunnel.run(stream, ahead, record).await;
                         drop(open);
@@ -119,7 +119,6 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, st
         }
     }
     std::future::poll_fn(|cx| connection.lock().poll_close(cx)).await;
-    drop(open);
 }
 
 /// One box, handed on: as a value it would be copied into every future on its way, and enlarge each connection.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::request::Parts;
+use http::{StatusCode, header};
 
 use crate::policy::action::{Forward, Target};
 use crate::policy::credential::{WEBSOCKET_PROTOCOL, websocket_bearer};
@@ -59,7 +59,6 @@ pub async fn forward(
     let hides = outgoing.upgrade.is_some() && route.headers.hide_websocket_tokens;
     let bearer = hides.then(|| websocket_bearer(&outgoing.head.headers)).flatten();
     let body = for_upstream(client, snapshot, record, &permit, to, &mut outgoing)?;
-    let public = Public::of(record, &outgoing.head.headers, route.headers.preserve_host);
     let progress = record.progress.clone();
     let sending = Sending {
         place: &mut place,
@@ -81,7 +80,11 @@ pub async fn forward(
         answered.map_err(|error| blame_client(error, progress.as_deref()))?;
     let (mut head, ()) = response.into_parts();
     strip_response(&mut head.headers, head.status);
-    if let Some(endpoint) = place.endpoint().filter(|_| route.headers.rewrite_location) {
+    if route.headers.rewrite_location
+        && head.headers.contains_key(header::LOCATION)
+        && let Some(endpoint) = place.endpoint()
+    {
+        let public = Public::of(record, &outgoing.head.headers, route.headers.preserve_host);
         public.rewrite_location(&mut head.headers, endpoint, to.rewrite.as_ref());
     }
     let lease = Lease {

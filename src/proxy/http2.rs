@@ -58,7 +58,6 @@ pub async fn serve<S>(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>,
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let open = worker.gateway.connected();
     let gateway = worker.gateway.clone();
     let limits = admitted.listener.head_limits();
     let streams = Arc::new(Streams::new(gateway.clock));
@@ -101,7 +100,6 @@ where
             }
         }
     }
-    drop(open);
 }
 
 async fn handle(client: Arc<Client>, streams: &Arc<Streams>, mut request: Request<Incoming>) -> Response<Paced> {

@@ -1,6 +1,8 @@
 //! Upstreams that speak HTTP/2 and stop reading in the middle: a stream of which nothing is taken for `body_idle_timeout` is taken back
 //! (hardening r38); one on which nobody has anything to say, or whose client is slow, is left alone.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -342,10 +344,10 @@ async fn an_answer_with_two_lengths_is_nonsense() {
 
 #[tokio::test]
 async fn a_stream_that_was_refused_unread_is_asked_for_again() {
-    let refusals = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let count = refusals.clone();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
     let upstream = Http2Upstream::serving(100, move |(_request, mut respond)| {
-        let first = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        let first = count.fetch_add(1, Ordering::Relaxed) == 0;
         async move {
             if first {
                 return respond.send_reset(Reason::REFUSED_STREAM);
@@ -360,7 +362,7 @@ async fn a_stream_that_was_refused_unread_is_asked_for_again() {
         (gateway.send(&Request::new("POST", "/")).await.head.status() == 200).then_some(())
     })
     .await;
-    assert_eq!(refusals.load(std::sync::atomic::Ordering::Relaxed), 2);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
     assert_eq!(
         gateway.access_line(|line| line["method"] == "POST").await["status"],
         200

@@ -84,17 +84,16 @@ impl Upload {
                 Some(Err(_)) => return Poll::Ready(Err(self.gives_up(Fault::RequestBody))),
                 Some(Ok(Ok(data))) => {
                     let last = self.body.is_end_stream();
-                    if data.is_empty() && !last {
-                        continue;
-                    }
-                    if data.is_empty() {
-                        self.hand(data, last)
-                    } else {
+                    if !data.is_empty() {
                         // No more than is needed to be told: what is reserved and not used is missed by other streams.
                         self.stream.reserve_capacity(1);
                         self.held = Some((data, last));
                         continue;
                     }
+                    if !last {
+                        continue;
+                    }
+                    self.hand(data, last)
                 }
                 Some(Ok(Err(frame))) => {
                     self.whole = true;
