@@ -276,7 +276,8 @@ pub struct Undecided<'p> {
     verdict: Verdict<'p>,
     outcome: Result<(), Denial>,
     ends_s: Option<i64>,
-    route: &'p Route,
+    /// The case's.
+    pub route: &'p Route,
     pattern: &'p Pattern,
     held: Held<'p>,
 }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
+use super::scratch;
+
 /// Fields of a usual head.
 const USUAL_FIELDS: usize = 12;
 
@@ -59,7 +61,7 @@ impl Fields {
     /// The fields as a map with room for so many more; values share the head's memory. `None`: what passed as sound is not, for the
     /// `http` crate.
     pub(super) fn map(&self, head: &Bytes, room: usize) -> Option<HeaderMap> {
-        let mut map = HeaderMap::with_capacity(self.list.len() + room);
+        let mut map = scratch::take_map(self.list.len() + room);
         for field in &self.list {
             let name = HeaderName::from_bytes(head.get(field.name())?).ok()?;
             let value = HeaderValue::from_maybe_shared(head.slice(index(field.value)..index(field.end))).ok()?;

@@ -32,6 +32,7 @@ pub use fields::{Speller, Spelling};
 pub use outbox::declared_trailers;
 pub use request_head::{Framing, read_head_within};
 pub use request_line::{REQUEST_LINE_ROOM, is_target};
+pub use scratch::give_back_map;
 pub use upstream::{connection_name, host_name};
 
 /// Most fields of one head, and of one body's trailers. hyper's own default, as Envoy's and about HAProxy's.

@@ -12,6 +12,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 /// Bytes of one read: nearly every head with its body.
@@ -20,15 +21,19 @@ const ROOM: usize = 16 * 1024;
 /// Bytes of one read of a large body.
 const BULK: usize = 64 * 1024;
 
-/// So many texts wait at once at a thread's busy times; more are not kept.
-const MOST_TEXTS: usize = 64;
+/// So many texts, and maps, wait at once at a thread's busy times; more are not kept.
+const MOST_KEPT: usize = 64;
 
 /// A text that grew beyond this is not kept for the next one.
 const KEPT_TEXT: usize = 32 * 1024;
 
+/// Nor a map with room for more fields than this.
+const KEPT_MAP: usize = 64;
+
 thread_local! {
     static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static TEXTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
 }
 
 /// How the next bytes of a connection are read.
@@ -95,8 +100,31 @@ pub(super) fn give_back(mut text: Vec<u8>) {
     if text.capacity() <= KEPT_TEXT {
         text.clear();
         TEXTS.with_borrow_mut(|texts| {
-            if texts.len() < MOST_TEXTS {
+            if texts.len() < MOST_KEPT {
                 texts.push(text);
+            }
+        });
+    }
+}
+
+/// An empty map with room for so many fields.
+pub(super) fn take_map(room: usize) -> HeaderMap {
+    match MAPS.with_borrow_mut(Vec::pop) {
+        Some(mut map) => {
+            map.reserve(room);
+            map
+        }
+        None => HeaderMap::with_capacity(room),
+    }
+}
+
+/// Gives a head's map back for the next: two allocations, of which one is larger than all else that a request needs.
+pub fn give_back_map(mut map: HeaderMap) {
+    if map.capacity() <= KEPT_MAP {
+        map.clear();
+        MAPS.with_borrow_mut(|maps| {
+            if maps.len() < MOST_KEPT {
+                maps.push(map);
             }
         });
     }

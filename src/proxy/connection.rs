@@ -15,6 +15,7 @@ use crate::policy::facts::Transport;
 use crate::policy::headers::address_value;
 use crate::policy::hop_by_hop::upgrade_of;
 use crate::protocol::downstream::{After, Arrival, Downstream, RequestStream};
+use crate::protocol::give_back_map;
 use crate::protocol::stream::Stream;
 use crate::protocol::turn::{in_turn, poll_in_turn};
 use crate::runtime::gateway::Phase;
@@ -99,7 +100,8 @@ pub async fn serve(worker: Arc<Worker>, admitted: Admitted, tls: Option<Tls>, st
             unless_gone(&connection, handling).await
         };
         let Some(response) = answered else { return };
-        match answer(&connection, response, drains || gateway.has_reached(Phase::Draining)).await {
+        let last = drains || gateway.has_reached(Phase::Draining);
+        match Writing::begin(&connection, response, last).end(&connection).await {
             Some(Answered::Last) => break,
             Some(Answered::Whole) => {}
             Some(Answered::Tunnel(body)) => {
@@ -162,30 +164,7 @@ enum Answered {
     Tunnel(Box<ResponseBody>),
 }
 
-/// Writes an answer; `None`: it was cut off, the client's doing or the upstream's, and the connection is to be dropped.
-async fn answer(connection: &Mutex<Downstream>, response: Response<ResponseBody>, last: bool) -> Option<Answered> {
-    let (head, body) = response.into_parts();
-    connection
-        .lock()
-        .answer(&head, body.spelling(), body.size_hint().exact(), last);
-    drop(head);
-    let mut writing = Writing { body, ended: false };
-    in_turn().await;
-    std::future::poll_fn(|cx| writing.poll(connection, cx)).await?;
-    let Writing { body, .. } = writing;
-    if body.is_tunnel() {
-        return Some(Answered::Tunnel(Box::new(body)));
-    }
-    // The exchange is over: it is recorded, and its upstream's connection kept, before the next one is read.
-    drop(body);
-    let after = std::future::poll_fn(|cx| Poll::Ready(connection.lock().after(cx))).await;
-    Some(match after {
-        After::Next => Answered::Whole,
-        After::Close => Answered::Last,
-    })
-}
-
-/// A response's body on its way out.
+/// A response on its way out.
 struct Writing {
     body: ResponseBody,
     /// All of it is with the connection.
@@ -193,6 +172,32 @@ struct Writing {
 }
 
 impl Writing {
+    /// The answer's head is ready to be written.
+    fn begin(connection: &Mutex<Downstream>, response: Response<ResponseBody>, last: bool) -> Self {
+        let (head, body) = response.into_parts();
+        connection
+            .lock()
+            .answer(&head, body.spelling(), body.size_hint().exact(), last);
+        give_back_map(head.headers);
+        Self { body, ended: false }
+    }
+
+    /// Writes it all; `None`: it was cut off, the client's doing or the upstream's, and the connection is to be dropped.
+    async fn end(mut self, connection: &Mutex<Downstream>) -> Option<Answered> {
+        in_turn().await;
+        std::future::poll_fn(|cx| self.poll(connection, cx)).await?;
+        if self.body.is_tunnel() {
+            return Some(Answered::Tunnel(Box::new(self.body)));
+        }
+        // The exchange is over: it is recorded, and its upstream's connection kept, before the next one is read.
+        drop(self.body);
+        let after = std::future::poll_fn(|cx| Poll::Ready(connection.lock().after(cx))).await;
+        Some(match after {
+            After::Next => Answered::Whole,
+            After::Close => Answered::Last,
+        })
+    }
+
     /// Ready when all is out; `None`: it never will be.
     fn poll(&mut self, connection: &Mutex<Downstream>, cx: &mut Context<'_>) -> Poll<Option<()>> {
         loop {

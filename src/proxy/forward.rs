@@ -11,9 +11,9 @@ use crate::policy::headers::Hop;
 use crate::policy::hop_by_hop::strip_response;
 use crate::policy::trace::Span;
 use crate::policy::verdict::Permit;
-use crate::protocol::Spelling;
 use crate::protocol::exchange::ResponseHead;
 use crate::protocol::turn::in_turn;
+use crate::protocol::{Spelling, give_back_map};
 use crate::runtime::request_body::{BodyFault, ClientBody, Progress, RequestBody};
 use crate::runtime::snapshot::Snapshot;
 
@@ -115,6 +115,7 @@ pub async fn forward(
         let idle_timeout = upstream.spec.config.stream_idle_timeout;
         AnswerBody::Stream(FromUpstream::new(reply, lease, idle_timeout, ends))
     };
+    give_back_map(outgoing.head.headers);
     Ok(Answer { head, spelling, body })
 }
 

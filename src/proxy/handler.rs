@@ -3,22 +3,18 @@
 use std::sync::Arc;
 
 use http::Response;
-use http::request::Parts;
 
 use crate::policy::action::Action;
 use crate::policy::denial::{Code, Denial};
-use crate::policy::facts::Facts;
-use crate::policy::judge::{self, Refused};
-use crate::policy::preflight::{Preflight, policy_without_route, preflight};
-use crate::policy::verdict::{Effect, Permit, Verdict};
+use crate::policy::verdict::Permit;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::turn::in_turn;
 use crate::runtime::snapshot::Snapshot;
-use crate::runtime::{evidence, shadow};
 
 use super::connection::Client;
 use super::forward::{self, Outgoing};
 use super::http2::OpenStream;
+use super::judging::{Judged, facts, judge};
 use super::record::Record;
 use super::respond::{self, Carried};
 use super::response_body::ResponseBody;
@@ -44,78 +40,13 @@ async fn judge_and_answer(
     mut record: Box<Record>,
     outgoing: Box<Outgoing>,
 ) -> Response<ResponseBody> {
-    // A future of its own: what only the judgement needs is gone when the request waits for its upstream.
-    match judge(client, snapshot, &mut record, &outgoing.head).await {
-        Judged::Allowed(permit, carried) => {
-            in_turn().await;
-            act(client, snapshot, record, permit, &carried, outgoing).await
-        }
-        Judged::Refused(denial, carried) => respond::denial(record, denial, &carried),
-        Judged::Preflight(preflight) => respond::preflight(record, &preflight),
-    }
-}
-
-/// What becomes of a request, with what its answer carries.
-enum Judged<'a> {
-    Allowed(Permit<'a>, Carried<'a>),
-    Refused(Denial, Carried<'a>),
-    Preflight(Preflight<'a>),
-}
-
-async fn judge<'a>(client: &Client, snapshot: &'a Snapshot, record: &mut Record, request: &Parts) -> Judged<'a> {
-    // The head is kept whole until the verdict: facts borrow it, and nothing is taken off before it was judged.
-    let mut facts = match facts(client, record, request) {
-        Ok(facts) => facts,
-        Err(denial) => return Judged::Refused(denial, Carried::default()),
+    let (permit, carried) = match judge(client, snapshot, &mut record, &outgoing.head).await {
+        Judged::Allowed(permit, carried) => (permit, carried),
+        Judged::Refused(denial, carried) => return respond::denial(record, denial, &carried),
+        Judged::Preflight(preflight) => return respond::preflight(record, &preflight),
     };
-    match preflight(&snapshot.policy, &facts) {
-        Ok(None) => {}
-        Ok(Some(preflight)) => return Judged::Preflight(preflight),
-        Err(refused) => return refuse(record, *refused, snapshot, &facts),
-    }
-    let mut case = match judge::open(&snapshot.policy, &facts, &snapshot.meters) {
-        Ok(case) => case,
-        Err(refused) => return refuse(record, *refused, snapshot, &facts),
-    };
-    let route = case.route;
-    // From here on a request may be given up while it waits: what it holds is given back with its record.
-    record.hold(case.allowances());
-    let gateway = &client.worker.gateway;
-    let evidence = evidence::gather(&gateway.metrics, snapshot, &facts, &mut case).await;
-    record.known_by = evidence.known_by();
-    if !route.caller_limits.is_empty() {
-        // Limits count by the time of the decision, and evidence may have taken its time.
-        facts.now.monotonic_ns = gateway.clock.monotonic_ns();
-    }
-    let shadowed = shadow::ask(snapshot, &facts, &case, &evidence);
-    let undecided = judge::decide(&snapshot.policy, &facts, case, &evidence, &snapshot.meters);
-    record.hold(undecided.allowances());
-    let now_ns = facts.now.monotonic_ns;
-    let answer = evidence::of_shared_limits(snapshot, undecided.asks(), now_ns).await;
-    let verdict = undecided.conclude(answer, &snapshot.meters, now_ns);
-    record.hold(&verdict.allowances);
-    record.judged(route, &verdict);
-    if let Some(shadowed) = shadowed {
-        record.shadowed(route, &facts, &verdict, &shadowed);
-    }
-    let Verdict { allowances, effect, .. } = verdict;
-    let carried = Carried::of(Some(route), allowances, facts.headers);
-    match effect {
-        Effect::Permit(permit) => Judged::Allowed(permit, carried),
-        Effect::Denial(denial) => Judged::Refused(denial, carried),
-    }
-}
-
-/// Refused before anybody was asked who is calling.
-fn refuse<'a>(record: &mut Record, refused: Refused<'a>, snapshot: &'a Snapshot, facts: &Facts<'_>) -> Judged<'a> {
-    record.arm = refused.arm;
-    let mut carried = Carried::of(refused.route, refused.allowances, facts.headers);
-    if refused.route.is_none() {
-        // Or a page's code would see a network error instead of the refusal.
-        let cors = policy_without_route(&snapshot.policy, facts);
-        carried.cross_origin = cors.map(|cors| cors.judge(facts.headers));
-    }
-    Judged::Refused(refused.denial, carried)
+    in_turn().await;
+    act(client, snapshot, record, permit, &carried, outgoing).await
 }
 
 /// Does what the route does.
@@ -142,18 +73,6 @@ async fn act(
             Err(denial) => respond::denial(record, denial, carried),
         },
     }
-}
-
-fn facts<'r>(client: &'r Client, record: &Record, request: &'r Parts) -> Result<Facts<'r>, Denial> {
-    Facts::read(
-        &request.method,
-        &request.uri,
-        &request.headers,
-        record.origin,
-        client.admitted.listener.index,
-        record.now,
-    )
-    .map(|facts| facts.over(client.transport()))
 }
 
 /// What was refused of a head, as the denial that the client is told.

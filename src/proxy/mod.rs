@@ -1,8 +1,8 @@
 //! The path of a request: from a client's connection to the upstream's, and back.
 //!
 //! [`worker`] accepts, [`arrival`] finds out what a connection speaks, [`connection`] serves one client with what `protocol` reads
-//! and writes, [`handler`] is the path of one request: facts, case, evidence,
-//! verdict, then [`forward`] or [`respond`], and [`record`] at its end. May import everything but `command`, `demo` and `admin`.
+//! and writes, [`handler`] is the path of one request: [`judging`] it (facts, case, evidence, verdict),
+//! then [`forward`] or [`respond`], and [`record`] at its end. May import everything but `command`, `demo` and `admin`.
 
 pub mod arrival;
 pub mod connection;
@@ -15,6 +15,7 @@ pub mod grpc;
 pub mod handler;
 mod holds;
 pub mod http2;
+pub mod judging;
 pub mod listener;
 mod location;
 pub mod peeked;

@@ -1,5 +1,6 @@
 //! One request to one upstream: a connection kept or made, the answer's head awaited in time, and what may be tried again.
 
+use std::io;
 use std::time::Duration;
 
 use http::Method;
@@ -11,7 +12,7 @@ use crate::protocol::exchange::{Exchange, Fault, Patience, ResponseHead};
 use crate::protocol::upstream::Outgoing;
 use crate::runtime::clock::Clock;
 use crate::runtime::request_body::{Progress, RequestBody};
-use crate::runtime::upstream::{Connection, InFlight, Upstream};
+use crate::runtime::upstream::{Connection, Endpoint, InFlight, Upstream};
 
 use super::dial::dial;
 use super::failure::ForwardError;
@@ -57,16 +58,9 @@ impl Sending<'_> {
             let place = tries.pick(self.now_ns).ok_or(ForwardError::Unreachable)?;
             let endpoint = upstream.endpoints.get(place).ok_or(ForwardError::Unreachable)?;
             self.place.goes_to(place);
-            let kept = may_reuse.then(|| endpoint.take_idle(self.worker)).flatten();
-            let reused = kept.is_some();
-            let connected = match kept {
-                Some(connection) => Ok(connection),
-                // Boxed: rare, and large enough to double what every idle connection of a client costs.
-                None => Box::pin(dial(endpoint, self.worker, &upstream.spec)).await,
-            };
-            let connection = match connected {
-                Ok(connection) => connection,
-                Err(error) => {
+            let (connection, reused) = match self.connection(endpoint, may_reuse).await {
+                (Ok(connection), reused) => (connection, reused),
+                (Err(error), _) => {
                     tracing::warn!(endpoint = %endpoint.name, error = %error, "upstream cannot be reached");
                     endpoint.failed(self.clock.monotonic_ns());
                     tries.unreachable(place)?;
@@ -117,6 +111,20 @@ impl Sending<'_> {
 }
 
 impl Sending<'_> {
+    /// One that is kept, or else a new one; whether it was kept.
+    async fn connection(&self, endpoint: &Endpoint, may_reuse: bool) -> (io::Result<Connection>, bool) {
+        let kept = if may_reuse {
+            endpoint.take_idle(self.worker)
+        } else {
+            None
+        };
+        match kept {
+            Some(connection) => (Ok(connection), true),
+            // Boxed: rare, and large enough to double what every idle connection of a client costs.
+            None => (Box::pin(dial(endpoint, self.worker, &self.upstream.spec)).await, false),
+        }
+    }
+
     /// The body from its beginning; `None`: what was sent of it is gone.
     fn again(&self) -> Option<RequestBody> {
         self.progress.map_or(Some(RequestBody::Empty), Progress::again)

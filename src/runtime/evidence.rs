@@ -12,7 +12,6 @@ use crate::policy::digest::SecretDigest;
 use crate::policy::facts::Facts;
 use crate::policy::identity::AuthMethod;
 use crate::policy::judge::{Case, Evidence, KeyEvidence, KnownBy};
-use crate::policy::limit::{self, Ask};
 use crate::policy::token::{TokenFault, VerifiedToken};
 
 use super::keys::{Judged, Keys};
@@ -21,18 +20,55 @@ use super::snapshot::Snapshot;
 use super::validator::guesses::Allowance;
 use super::validator::{Answer, Validator};
 
-/// Gathers what the case needs.
-pub async fn gather(metrics: &Metrics, snapshot: &Snapshot, facts: &Facts<'_>, case: &mut Case<'_, '_>) -> Evidence {
+/// What the judge needs of the case, if it is at hand.
+///
+/// # Errors
+/// What must be asked for; mostly nothing.
+pub fn known<'r>(
+    metrics: &Metrics,
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+    case: &Case<'_, 'r>,
+) -> Result<Evidence, Unknown<'r>> {
     match case.presented.credential {
-        Credential::Token(token) => of_token(metrics, snapshot, facts, case, token).await,
-        Credential::ApiKey(ref key) => match key_at_hand(snapshot, facts, key, true) {
-            KeyAtHand::Judged(evidence) => evidence,
-            KeyAtHand::ToBeAsked(digest) => {
-                let key = key.to_vec();
-                Box::pin(of_unknown_key(snapshot, facts, case, &key, digest)).await
-            }
-        },
-        Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Evidence::None,
+        Credential::Token(token) => known_token(metrics, snapshot, facts, case, token),
+        Credential::ApiKey(ref key) => key_at_hand(snapshot, facts, key, true).map_err(|digest| Unknown::Key {
+            key: key.to_vec(),
+            digest,
+        }),
+        Credential::Internal(_) | Credential::Anonymous | Credential::Absent => Ok(Evidence::None),
+    }
+}
+
+/// What somebody must be asked for.
+pub enum Unknown<'r> {
+    /// A token that nobody has verified yet.
+    Token {
+        /// It.
+        token: &'r str,
+        /// Where an auth service may know it.
+        digest: Option<SecretDigest>,
+    },
+    /// A key that the auth service may know.
+    Key {
+        /// It.
+        key: Vec<u8>,
+        /// By which it is asked.
+        digest: SecretDigest,
+    },
+}
+
+/// Asks for what is not known: the issuer's keys, or an auth service.
+pub async fn ask(
+    metrics: &Metrics,
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+    case: &mut Case<'_, '_>,
+    unknown: Unknown<'_>,
+) -> Evidence {
+    match unknown {
+        Unknown::Token { token, digest } => of_token(metrics, snapshot, facts, case, token, digest).await,
+        Unknown::Key { key, digest } => of_key(snapshot, facts, case, &key, digest).await,
     }
 }
 
@@ -42,11 +78,8 @@ pub fn at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> E
     let token = match case.presented.credential {
         Credential::Token(token) => token,
         Credential::ApiKey(ref key) => {
-            return match key_at_hand(snapshot, facts, key, false) {
-                KeyAtHand::Judged(evidence) => evidence,
-                // Without evidence the judge cannot say.
-                KeyAtHand::ToBeAsked(_) => Evidence::None,
-            };
+            // Without evidence the judge cannot say.
+            return key_at_hand(snapshot, facts, key, false).unwrap_or(Evidence::None);
         }
         Credential::Internal(_) | Credential::Anonymous | Credential::Absent => return Evidence::None,
     };
@@ -73,23 +106,17 @@ pub fn at_hand(snapshot: &Snapshot, facts: &Facts<'_>, case: &Case<'_, '_>) -> E
     Evidence::Token(verified.and_then(|token| not_revoked(snapshot, token)))
 }
 
-/// What is known of a key without asking anybody.
-enum KeyAtHand {
-    Judged(Evidence),
-    /// The auth service may know it, by this digest.
-    ToBeAsked(SecretDigest),
-}
-
-/// With `in_use` an answer that is about to end is renewed.
-fn key_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8], in_use: bool) -> KeyAtHand {
+/// What is known of a key without asking anybody; else the digest by which the auth service may know it. With `in_use` an answer
+/// that is about to end is renewed.
+fn key_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8], in_use: bool) -> Result<Evidence, SecretDigest> {
     let validator = snapshot.validators.api_keys.as_ref();
     if validator.is_none() && snapshot.revocations.is_none() {
         // The judge knows them all.
-        return KeyAtHand::Judged(Evidence::None);
+        return Ok(Evidence::None);
     }
     let by_config = |said| {
         let by = KnownBy::Config;
-        KeyAtHand::Judged(Evidence::Key(KeyEvidence { said, by }))
+        Ok(Evidence::Key(KeyEvidence { said, by }))
     };
     let digest = match snapshot.policy.api_keys.find(key) {
         Found::Known(known) => return by_config(key_not_revoked(snapshot, known.clone())),
@@ -105,14 +132,13 @@ fn key_at_hand(snapshot: &Snapshot, facts: &Facts<'_>, key: &[u8], in_use: bool)
     } else {
         validator.peek(&asked)
     };
-    known.map_or(KeyAtHand::ToBeAsked(digest), |Answer { said, by, .. }| {
-        let said = said.and_then(|known| key_not_revoked(snapshot, known));
-        KeyAtHand::Judged(Evidence::Key(KeyEvidence { said, by }))
-    })
+    let Answer { said, by, .. } = known.ok_or(digest)?;
+    let said = said.and_then(|known| key_not_revoked(snapshot, known));
+    Ok(Evidence::Key(KeyEvidence { said, by }))
 }
 
 /// A key that only the auth service may know.
-async fn of_unknown_key(
+async fn of_key(
     snapshot: &Snapshot,
     facts: &Facts<'_>,
     case: &mut Case<'_, '_>,
@@ -164,39 +190,47 @@ fn allowance<'s>(snapshot: &'s Snapshot, facts: &Facts<'_>, method: AuthMethod) 
     })
 }
 
+/// A token that was verified before. It is in the cache of the one issuer that verified it, so a hit needs no parsing.
+fn known_token<'r>(
+    metrics: &Metrics,
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+    case: &Case<'_, '_>,
+    token: &'r str,
+) -> Result<Evidence, Unknown<'r>> {
+    let hit = |said: Result<Arc<VerifiedToken>, TokenFault>| {
+        metrics.token_cache_hits.inc();
+        Ok(Evidence::Token(said.and_then(|token| not_revoked(snapshot, token))))
+    };
+    let mut issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
+    if let Some(verified) = issuers.find_map(|keys| keys.known(token)) {
+        return hit(Ok(verified));
+    }
+    let mut digest = None;
+    if !case.route.remote_issuers.is_empty() {
+        let by = *digest.insert(SecretDigest::of(token.as_bytes()));
+        let places = case.route.remote_issuers.iter();
+        for validator in places.filter_map(|place| validator_of(snapshot, *place)) {
+            let asked = validator.asked(token, by, facts.origin.client, facts.now.monotonic_ns);
+            if let Some(answer) = validator.known(&asked) {
+                return hit(answer.said);
+            }
+        }
+    }
+    metrics.token_cache_misses.inc();
+    Err(Unknown::Token { token, digest })
+}
+
 async fn of_token(
     metrics: &Metrics,
     snapshot: &Snapshot,
     facts: &Facts<'_>,
     case: &mut Case<'_, '_>,
     token: &str,
+    digest: Option<SecretDigest>,
 ) -> Evidence {
-    // A token is in the cache of the one issuer that verified it, so a hit needs no parsing.
-    let issuers = case.route.issuers.iter().filter_map(|place| snapshot.keys.get(*place));
-    for keys in issuers {
-        if let Some(verified) = keys.known(token) {
-            metrics.token_cache_hits.inc();
-            return Evidence::Token(not_revoked(snapshot, verified));
-        }
-    }
-    let digest = match case.route.remote_issuers.as_slice() {
-        [] => None,
-        places => {
-            let digest = SecretDigest::of(token.as_bytes());
-            let validators = places.iter().filter_map(|place| validator_of(snapshot, *place));
-            for validator in validators {
-                let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
-                if let Some(answer) = validator.known(&asked) {
-                    metrics.token_cache_hits.inc();
-                    return Evidence::Token(answer.said.and_then(|token| not_revoked(snapshot, token)));
-                }
-            }
-            Some(digest)
-        }
-    };
-    metrics.token_cache_misses.inc();
     if let Some(digest) = digest
-        && let Some(evidence) = Box::pin(of_remote_token(snapshot, facts, case, token, digest)).await
+        && let Some(evidence) = of_remote_token(snapshot, facts, case, token, digest).await
     {
         return evidence;
     }
@@ -267,17 +301,8 @@ async fn admitted(snapshot: &Snapshot, facts: &Facts<'_>, case: &mut Case<'_, '_
         return Ok(());
     }
     let now_ns = facts.now.monotonic_ns;
-    let answer = Box::pin(snapshot.meters.admit_shared(case.asks(), now_ns)).await;
+    let answer = snapshot.meters.admit_shared(case.asks(), now_ns).await;
     case.answered(answer, &snapshot.meters, now_ns)
-}
-
-/// The answer of the limits that gateways share, all that are left asked in one go; mostly there are none.
-pub async fn of_shared_limits(snapshot: &Snapshot, asks: &[Ask<'_>], now_ns: u64) -> limit::Answer {
-    if asks.is_empty() {
-        return Ok(smallvec::SmallVec::new());
-    }
-    // A box: what most requests do not have should not make the future of each larger.
-    Box::pin(snapshot.meters.admit_shared(asks, now_ns)).await
 }
 
 /// Judged on every request, also of a token known already (r23).
@@ -319,7 +344,7 @@ async fn verified(
         }
         Judged::Fetch(fault) => {
             metrics.jwks_cache_misses.inc();
-            if !Box::pin(keys.fetched_again(fault, seen)).await {
+            if !keys.fetched_again(fault, seen).await {
                 return Err(fault);
             }
             match keys.judge(token, &parsed) {

@@ -116,7 +116,7 @@ impl Call {
 impl Meters {
     /// Asks limits that gateways share: one round trip for all of them. In a Cluster one script runs in each slot, all at once; a
     /// request that is refused in one may then be counted in another.
-    pub(in crate::runtime) async fn admit_shared(&self, asks: &[Ask<'_>], now_ns: u64) -> Answer {
+    pub async fn admit_shared(&self, asks: &[Ask<'_>], now_ns: u64) -> Answer {
         let answer = match self.ask_store(asks).await {
             Ok(answer) => answer,
             Err(_counted_by_the_store) => self.without_store(asks, now_ns),
