@@ -1,4 +1,6 @@
 //! Answers: refusals and failures as the contract words them, and the last touch to what the upstream answered.
+//!
+//! What is not forwarded is `cold`: its code shall not lie in the midst of what nearly every request runs through (ADR 18).
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -90,6 +92,7 @@ pub fn forwarded(mut record: Box<Record>, answer: Answer, carried: &Carried<'_>)
 }
 
 /// Answers a preflight.
+#[cold]
 pub fn preflight(mut record: Box<Record>, preflight: &Preflight<'_>) -> Response<ResponseBody> {
     record.preflight(preflight.route);
     let carried = Carried {
@@ -101,6 +104,7 @@ pub fn preflight(mut record: Box<Record>, preflight: &Preflight<'_>) -> Response
 }
 
 /// Gives the route's fixed answer.
+#[cold]
 pub fn fixed(
     record: Box<Record>,
     _permit: Permit<'_>,
@@ -111,6 +115,7 @@ pub fn fixed(
 }
 
 /// Sends the client elsewhere.
+#[cold]
 pub fn redirect(
     record: Box<Record>,
     _permit: Permit<'_>,
@@ -125,6 +130,7 @@ pub fn redirect(
 }
 
 /// Refuses the request.
+#[cold]
 pub fn denial(mut record: Box<Record>, denial: Denial, carried: &Carried<'_>) -> Response<ResponseBody> {
     record.denied(&denial, carried.route);
     let mut headers = HeaderMap::with_capacity(8);
@@ -151,6 +157,7 @@ pub fn denial(mut record: Box<Record>, denial: Denial, carried: &Carried<'_>) ->
 }
 
 /// The request was allowed, and could not be forwarded.
+#[cold]
 pub fn failure(mut record: Box<Record>, error: ForwardError, carried: &Carried<'_>) -> Response<ResponseBody> {
     record.failed(&error);
     let mut headers = HeaderMap::with_capacity(8);
