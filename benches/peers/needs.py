@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-WORK = TARGET / "peers"
+WORK = TARGET / "peers-work"  # `target/peers` is the tests'
 VENV = TARGET / "peers-venv"
 PYTHON = VENV / "bin" / "python"
 ENVOY = VENV / "bin" / "envoy"
@@ -49,29 +49,33 @@ def install(programs):
         "nginx": find("nginx"),
         "haproxy": find("haproxy"),
         "envoy": str(ENVOY) if importable("envoy") else None,
-        "gateway": gateway_binary(),
+        "gateway": runnable(os.environ.get("GATEWAY_BIN", TARGET / "shipped" / "gateway")),
+        # The same without its profile: what `cargo build --release` makes.
+        "gateway-unprofiled": runnable(TARGET / "release" / "gateway") if "GATEWAY_BIN" not in os.environ else None,
     }
     for program in programs:
         if not found[program]:
             say(f"{program} could not be had: its rows are left out")
+    programs = [*programs, "gateway-unprofiled"] if "gateway" in programs else programs
     return {program: found[program] for program in programs if found[program]}
 
 
 def build_gateway():
-    """A release build, unless `GATEWAY_BIN` names a binary."""
+    """As it is shipped, and as cargo alone builds it; unless `GATEWAY_BIN` names a binary."""
     if "GATEWAY_BIN" in os.environ:
         return
-    say("cargo build --release")
-    if subprocess.run(["cargo", "build", "--release", "--bin", "gateway"], cwd=ROOT, stdout=sys.stderr).returncode:
-        raise Stop("the gateway does not build")
+    for command in ([".ci/release"], ["cargo", "build", "--release", "--locked", "--bin", "gateway"]):
+        say(" ".join(command))
+        if subprocess.run(command, cwd=ROOT, stdout=sys.stderr).returncode:
+            raise Stop("the gateway does not build")
 
 
 def versions(binaries):
     """One line a program: what was compared."""
-    flags = {"nginx": "-v", "haproxy": "-v", "envoy": "--version", "gateway": "--version"}
     lines = []
     for program, binary in binaries.items():
-        done = subprocess.run([binary, flags[program]], capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+        flag = "-v" if program in ("nginx", "haproxy") else "--version"
+        done = subprocess.run([binary, flag], capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
         told = (done.stdout + done.stderr).strip().replace(binary, program).splitlines()
         lines.append(told[0] if told and not done.returncode else f"{program}: {binary}")
     return lines
@@ -82,8 +86,9 @@ def find(program):
     return shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
 
 
-def gateway_binary():
-    binary = Path(os.environ.get("GATEWAY_BIN", TARGET / "release" / "gateway")).resolve()
+def runnable(binary):
+    """Its whole path; `None`: nothing is there that could run."""
+    binary = Path(binary).resolve()
     return str(binary) if os.access(binary, os.X_OK) else None
 
 

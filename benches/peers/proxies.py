@@ -33,6 +33,7 @@ class Row:
     program: str
     cases: tuple
     values: dict = field(default_factory=dict)
+    binary: str = ""  # as `needs` names it; empty: the program's only one
 
 
 ROWS = (
@@ -44,6 +45,7 @@ ROWS = (
     Row("gateway", "gateway", ("plain", "auth", "fresh"), {"HEADER_CASE": "preserve"}),
     # As HAProxy and Envoy do: they write header names in lower case.
     Row("gateway, lower case", "gateway", ("plain", "auth", "fresh"), {"HEADER_CASE": "lower"}),
+    Row("gateway, unprofiled", "gateway", ("plain", "auth", "fresh"), {"HEADER_CASE": "preserve"}, "gateway-unprofiled"),
 )
 
 

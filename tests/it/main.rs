@@ -16,6 +16,7 @@ mod commands;
 mod corpus;
 mod cors;
 mod drain;
+mod everyday_load;
 mod exactness;
 mod expiry;
 mod explain;
