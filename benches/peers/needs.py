@@ -29,7 +29,8 @@ def say(text):
 
 
 def install(programs):
-    """Makes `programs` (of `nginx haproxy envoy gateway`) available as far as possible; returns {program: its binary}."""
+    """Makes `programs` (of `nginx haproxy envoy gateway`) available as far as possible; returns {program: its binary}, the unprofiled
+    gateway beside the other if both were built."""
     from_debian(["nginx", "wrk"] + (["haproxy"] if "haproxy" in programs else []))
     lacking = [name for name in NEEDED if not find(name)]
     if lacking:
@@ -77,7 +78,7 @@ def versions(binaries):
         flag = "-v" if program in ("nginx", "haproxy") else "--version"
         done = subprocess.run([binary, flag], capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
         told = (done.stdout + done.stderr).strip().replace(binary, program).splitlines()
-        lines.append(told[0] if told and not done.returncode else f"{program}: {binary}")
+        lines.append(f"{program}: {told[0] if told and not done.returncode else binary}")
     return lines
 
 

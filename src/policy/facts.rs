@@ -136,6 +136,12 @@ impl<'r> Facts<'r> {
         }
     }
 
+    /// How long its body is, as far as its head says.
+    #[must_use]
+    pub fn declared_length(&self) -> Option<u64> {
+        self.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
     /// As texts see it that are made of a request.
     #[must_use]
     pub fn target<'f>(&'f self, pattern: &'f Pattern) -> Target<'f> {

@@ -19,7 +19,6 @@ use super::pattern::Pattern;
 use super::route::Route;
 use super::token::{TokenFault, VerifiedToken};
 use super::verdict::{Allowances, Effect, Permit, Verdict};
-use http::header::CONTENT_LENGTH;
 
 mod limits;
 
@@ -261,7 +260,9 @@ fn judge<'p>(
     }
     let route = case.route;
     // 413 before the limits: a refused request charges none of them.
-    refuse_long_body(route, facts)?;
+    if route.max_body > 0 && facts.declared_length().is_some_and(|length| length > route.max_body) {
+        return Err(Denial::plain(Code::BodyTooLarge, "content_length"));
+    }
     // 429 last, and all or none.
     let (own, shared) = asks(&route.caller_limits, route, facts, verdict.identity.as_deref());
     case.held.ask(&own, meter, facts.now.monotonic_ns)?;
@@ -276,13 +277,18 @@ pub struct Undecided<'p> {
     verdict: Verdict<'p>,
     outcome: Result<(), Denial>,
     ends_s: Option<i64>,
-    /// The case's.
-    pub route: &'p Route,
+    route: &'p Route,
     pattern: &'p Pattern,
     held: Held<'p>,
 }
 
 impl<'p> Undecided<'p> {
+    /// The case's route.
+    #[must_use]
+    pub const fn route(&self) -> &'p Route {
+        self.route
+    }
+
     /// The limits to be asked, all together; often none.
     #[must_use]
     pub fn asks(&self) -> &[Ask<'p>] {
@@ -332,20 +338,6 @@ fn challenge(mode: &Mode, mut denial: Denial) -> Denial {
     };
     denial.tells = Tells::Challenge(said);
     denial
-}
-
-fn refuse_long_body(route: &Route, facts: &Facts<'_>) -> Result<(), Denial> {
-    if route.max_body == 0 {
-        return Ok(());
-    }
-    let declared = facts
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > route.max_body) {
-        return Err(Denial::plain(Code::BodyTooLarge, "content_length"));
-    }
-    Ok(())
 }
 
 impl<'p, 'r> Case<'p, 'r> {

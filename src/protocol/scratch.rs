@@ -3,7 +3,7 @@
 //! What is read goes through the thread's buffer into an allocation of its very length, for a head of 900 bytes is not worth a
 //! buffer of eight thousand; only a body that fills the buffer is read into memory of its own.
 //!
-//! May depend on: tokio's I/O.
+//! May depend on: tokio's I/O, http's maps.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -28,7 +28,7 @@ const MOST_KEPT: usize = 64;
 const KEPT_TEXT: usize = 32 * 1024;
 
 /// Nor a map with room for more fields than this.
-const KEPT_MAP: usize = 64;
+const KEPT_MAP: usize = 48;
 
 thread_local! {
     static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -120,7 +120,8 @@ pub(super) fn take_map(room: usize) -> HeaderMap {
 
 /// Gives a head's map back for the next: two allocations, of which one is larger than all else that a request needs.
 pub fn give_back_map(mut map: HeaderMap) {
-    if map.capacity() <= KEPT_MAP {
+    // Values of names that came again lie in a list of their own, which the capacity does not tell.
+    if map.capacity() <= KEPT_MAP && map.len() <= KEPT_MAP {
         map.clear();
         MAPS.with_borrow_mut(|maps| {
             if maps.len() < MOST_KEPT {

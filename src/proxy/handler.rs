@@ -1,4 +1,4 @@
-//! The path of one request, as one short story: facts, case, evidence, verdict, then forward or refuse; recorded at its end.
+//! The path of one request, as one short story: recorded from here on, judged, then forwarded or refused.
 
 use std::sync::Arc;
 

@@ -35,7 +35,7 @@ pub async fn judge<'a>(client: &Client, snapshot: &'a Snapshot, record: &mut Rec
         Ok(judged) => return judged,
         Err(asks) => asks,
     };
-    Box::pin(ask(client, snapshot, record, asks)).await
+    Box::pin(once_answered(client, snapshot, record, asks)).await
 }
 
 /// How far the judgement comes by itself, or whom it must ask first.
@@ -105,7 +105,7 @@ fn conclude<'a>(
     shadowed: Option<Shadowed>,
     answer: limit::Answer,
 ) -> Judged<'a> {
-    let route = undecided.route;
+    let route = undecided.route();
     let verdict = undecided.conclude(answer, &snapshot.meters, facts.now.monotonic_ns);
     record.hold(&verdict.allowances);
     record.judged(route, &verdict);
@@ -120,8 +120,8 @@ fn conclude<'a>(
     }
 }
 
-/// Asks whoever must be asked.
-async fn ask<'a>(
+/// Judges with what others say.
+async fn once_answered<'a>(
     client: &Client,
     snapshot: &'a Snapshot,
     record: &mut Record,

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::harness::{Gateway, Names, OPEN, Request, Upstream, eventually, soon};
+use crate::harness::{Gateway, Names, OPEN, Request, Upstream, eventually, signal, soon};
 
 const CLIENTS: usize = 64;
 
@@ -76,10 +76,8 @@ impl Nginx {
         self.listens().await;
     }
 
-    async fn signal(&self, name: &str) {
-        let id = self.process.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-s", name, &id]).status().await;
-        assert!(sent.expect("kill(1)").success());
+    fn signal(&self, name: &str) {
+        signal(&self.process, name);
     }
 }
 
@@ -245,11 +243,11 @@ async fn while_an_endpoint_lives_everybody_is_answered_and_nothing_is_left_behin
     a_while("answers while one is dead", &seen).await;
     nginx.restart().await;
     a_while("answers when it is back", &seen).await;
-    nginx.signal("STOP").await;
+    nginx.signal("STOP");
     a_while("answers while one is frozen", &seen).await;
     moods.turn(Mood::Resets);
     a_while("answers while another resets, too", &seen).await;
-    nginx.signal("CONT").await;
+    nginx.signal("CONT");
     for mood in [Mood::Garbage, Mood::Well, Mood::Resets, Mood::Well] {
         moods.turn(mood);
         a_while(&format!("answers when one is {mood:?}"), &seen).await;

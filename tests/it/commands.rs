@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
-use crate::harness::{Gateway, Request, Upstream, soon};
+use crate::harness::{self, Gateway, Request, Upstream, soon};
 
 const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n\
                     [upstreams.up]\nurls = [\"http://127.0.0.1:1\"]\n";
@@ -238,12 +238,12 @@ async fn health_asks_the_running_gateway() {
         .await;
     let health = Gateway::with(&format!("[admin]\naddress = \"{}\"\n{OPEN}", gateway.admin));
     assert_eq!(code(&health.run(&["health"]).await), Some(0));
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     gateway.event("draining").await;
     let output = health.run(&["health"]).await;
     assert_eq!(code(&output), Some(1));
     assert!(stderr(&output).contains("not ready"), "{output:?}");
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     gateway.ended().await;
     assert_eq!(code(&health.run(&["health"]).await), Some(1));
 }
@@ -272,15 +272,7 @@ async fn ctrl_c_ends_the_demo_and_its_lines_were_ready_to_paste() {
                 break;
             }
         }
-        let id = child.id().unwrap().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", signal, &id])
-                .status()
-                .await
-                .unwrap()
-                .success()
-        );
+        harness::signal(&child, signal);
         let mut rest = String::new();
         let _ = soon("the end of its output", lines.into_inner().read_to_string(&mut rest)).await;
         let ended = soon("the demo ends", child.wait()).await.unwrap();

@@ -57,7 +57,7 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
         let mut idle = gateway.client().await;
         let mut busy = asks(&gateway).await;
         upstream.got(1).await;
-        gateway.signal(signal).await;
+        gateway.signal(signal);
         is_not_ready(&gateway).await;
         assert_eq!(gateway.ask_admin("/livez").await.head.status(), 200);
         idle.is_closed().await;
@@ -81,7 +81,7 @@ async fn a_kept_connection_is_told_that_it_ends() {
     let mut gateway = Gateway::with(OPEN).upstream("up", &upstream).start().await;
     let mut client = asks(&gateway).await;
     upstream.got(1).await;
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     is_not_ready(&gateway).await;
     eventually("new connections are refused", async || {
         TcpStream::connect(gateway.address).await.err()
@@ -101,7 +101,7 @@ async fn the_drain_timeout_ends_what_does_not_end() {
         .await;
     let mut client = asks(&gateway).await;
     let body = client.head().await.response_body().unwrap();
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     assert_eq!(gateway.ended().await.code(), Some(0));
     let rest = soon("the cut", client.connection.rest(body)).await;
     assert!(rest.is_err(), "what was cut off looks whole: {rest:?}");
@@ -122,11 +122,11 @@ async fn during_the_drain_delay_it_is_not_ready_and_still_serves() {
         .upstream("up", &upstream)
         .start()
         .await;
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     is_not_ready(&gateway).await;
     assert_eq!(gateway.get("/").await.head.status(), 200);
     // Whoever cannot wait says it again.
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     assert_eq!(gateway.ended().await.code(), Some(0));
 }
 
@@ -139,10 +139,10 @@ async fn a_second_signal_ends_the_drain_at_once() {
         .await;
     let mut client = asks(&gateway).await;
     client.head().await;
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     is_not_ready(&gateway).await;
     assert!(gateway.runs());
-    gateway.signal("INT").await;
+    gateway.signal("INT");
     assert_eq!(gateway.ended().await.code(), Some(0));
 }
 
@@ -168,7 +168,7 @@ async fn a_tunnel_may_go_on_until_the_drain_timeout() {
         .header("Upgrade", "websocket");
     client.write(request.bytes(gateway.address)).await;
     assert_eq!(client.head().await.status(), 101);
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     is_not_ready(&gateway).await;
     client.write("ping").await;
     assert_eq!(client.exactly(4).await, b"ping");

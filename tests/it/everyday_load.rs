@@ -247,7 +247,7 @@ async fn everyday_load_of_every_kind_is_answered_as_it_should() {
     })
     .await;
     assert_eq!(counted, answered);
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     // What a training run has learnt is written at the very end.
     assert!(gateway.ended().await.success());
     assert_eq!(gateway.stderr(), "");

@@ -487,7 +487,7 @@ async fn a_drain_says_goaway_and_finishes_what_is_in_flight() {
     let mut busy = Http2::plain(gateway.address).await;
     let (answer, _) = busy.open(request(Method::GET, "http://a/", &[]), true).await;
     upstream.got(1).await;
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     soon("the idle connection ends", &mut idle.connection)
         .await
         .unwrap()

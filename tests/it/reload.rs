@@ -134,7 +134,7 @@ async fn a_file_that_is_gone_for_a_moment_changes_nothing() {
 async fn sighup_reads_the_files_at_once_changed_or_not() {
     let upstream = Upstream::echo().await;
     let gateway = serving(&["a"], &upstream).start().await;
-    gateway.signal("HUP").await;
+    gateway.signal("HUP");
     gateway.metric_becomes("gateway_config_generation", 2.0).await;
     assert_eq!(gateway.get("/a").await.head.status(), 200);
 }
@@ -257,7 +257,7 @@ async fn no_request_is_dropped_over_many_reloads() {
     let gateway = serving(&["a"], &upstream).start().await;
     let mut client = gateway.client().await;
     for generation in 2..6 {
-        gateway.signal("HUP").await;
+        gateway.signal("HUP");
         eventually("the next config is in force", async || {
             assert_eq!(client.send(&Request::get("/a")).await.head.status(), 200);
             assert_eq!(gateway.get("/a").await.head.status(), 200);
@@ -341,7 +341,7 @@ async fn many_reloads_under_load_fail_no_request_and_leave_nothing_behind() {
             format!("{good}\n{}", route(&format!("r{n}")))
         };
         gateway.write("gateway.toml", text);
-        gateway.signal("HUP").await;
+        gateway.signal("HUP");
         let (result, before) = if invalid {
             ("failure", refused_so_far)
         } else {

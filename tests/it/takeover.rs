@@ -224,7 +224,7 @@ async fn a_socket_of_the_service_manager_is_used_and_outlives_the_gateway() {
         .await;
     assert_eq!(first.address, address);
     assert_eq!(first.get("/").await.head.status(), 200);
-    first.signal("TERM").await;
+    first.signal("TERM");
     assert_eq!(first.ended().await.code(), Some(0));
     // Nobody serves, and yet nobody is refused: the connection waits for the next process, which knows it by its address.
     let mut waiting = Client::of(address).await;
@@ -258,6 +258,6 @@ async fn the_service_manager_is_told_when_it_serves_and_when_it_stops() {
         .start()
         .await;
     says("READY=1\n").await;
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     says("STOPPING=1\n").await;
 }

@@ -476,7 +476,7 @@ mod export {
         let told = gateway.ask_admin("/status.json").await.json();
         assert_eq!(told["telemetry"]["up"], false, "{told}");
         assert_eq!(status(&gateway.get("/open/a").await), 200);
-        gateway.signal("TERM").await;
+        gateway.signal("TERM");
         assert!(gateway.ended().await.success());
     }
 
@@ -485,7 +485,7 @@ mod export {
         let (echo, collector) = (Upstream::echo().await, Collector::start().await);
         let mut gateway = traced(&echo, &collector).await;
         let response = gateway.get("/open/a").await;
-        gateway.signal("TERM").await;
+        gateway.signal("TERM");
         assert!(gateway.ended().await.success());
         let id = response.head.first("x-request-id").unwrap();
         assert!(

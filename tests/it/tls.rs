@@ -122,7 +122,7 @@ async fn sessions_are_resumed_also_across_a_reload_that_changes_something_else()
         assert_eq!(kind().await, HandshakeKind::Full);
         assert_eq!(kind().await, HandshakeKind::Resumed);
         let generation = gateway.metric("gateway_config_generation").await.unwrap();
-        gateway.signal("HUP").await;
+        gateway.signal("HUP");
         gateway
             .metric_becomes("gateway_config_generation", generation + 1.0)
             .await;
@@ -240,7 +240,7 @@ async fn a_drain_finishes_what_is_in_flight_inside_tls() {
         idle.send("a.example", &Request::get("/")).await.unwrap().head.status(),
         200
     );
-    gateway.signal("TERM").await;
+    gateway.signal("TERM");
     assert!(soon("the gateway closes", idle.0.is_closed()).await.unwrap());
     assert_eq!(gateway.ended().await.code(), Some(0));
 }

@@ -16,7 +16,7 @@ use super::client::{Client, Request, Response};
 use super::clock::Clock;
 use super::issuer::Issuer;
 use super::upstream::Upstream;
-use super::{eventually, soon};
+use super::{eventually, signal, soon};
 
 /// One route, which lets everybody in to the upstream `up`.
 pub const OPEN: &str = "[[routes]]\nname = \"open\"\npaths = [\"/*\"]\nupstream = \"up\"\nauth = \"none\"\n";
@@ -406,10 +406,8 @@ impl Gateway {
     }
 
     /// Sends a signal: `TERM`, `INT`, `HUP`.
-    pub async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-s", name, &id]).status().await;
-        assert!(sent.expect("kill(1)").success());
+    pub fn signal(&self, name: &str) {
+        signal(&self.child, name);
     }
 
     /// The memory that it has, in bytes.

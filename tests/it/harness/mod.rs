@@ -20,6 +20,7 @@ mod upstream;
 use std::time::{Duration, Instant};
 
 use ::gateway::policy::digest::SecretDigest;
+use rustix::process::{Pid, Signal, kill_process};
 
 pub use auth_service::AuthService;
 pub use browser::Browser;
@@ -57,6 +58,21 @@ pub async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_) => panic!("never happened: {what}"),
     }
+}
+
+/// Sends a process that still runs a signal: `TERM`, `INT`, `HUP`, `STOP`, `CONT`.
+pub fn signal(process: &tokio::process::Child, name: &str) {
+    let signal = match name {
+        "TERM" => Signal::TERM,
+        "INT" => Signal::INT,
+        "HUP" => Signal::HUP,
+        "STOP" => Signal::STOP,
+        "CONT" => Signal::CONT,
+        other => panic!("no signal {other}"),
+    };
+    let id = process.id().expect("it runs");
+    let id = Pid::from_raw(i32::try_from(id).unwrap()).expect("an id");
+    kill_process(id, signal).expect("it is ours");
 }
 
 /// The time within which 99 of 100 of these were.

@@ -9,7 +9,7 @@ use redis::{FromRedisValue, ToRedisArgs};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{PATIENCE, eventually, soon};
+use super::{PATIENCE, eventually, signal, soon};
 
 /// A server that is empty when it starts, and ends when this is dropped.
 pub struct Redis {
@@ -115,18 +115,16 @@ impl Redis {
 
     /// Stops it in its tracks: connections stay, and nothing answers.
     pub async fn freeze(&self) {
-        self.signal("STOP").await;
+        self.signal("STOP");
     }
 
     /// Lets it go on.
     pub async fn thaw(&self) {
-        self.signal("CONT").await;
+        self.signal("CONT");
     }
 
-    async fn signal(&self, name: &str) {
-        let id = self.server.lock().as_ref().and_then(Child::id).expect("it runs");
-        let sent = Command::new("kill").args(["-s", name, &id.to_string()]).status().await;
-        assert!(sent.expect("kill(1)").success());
+    fn signal(&self, name: &str) {
+        signal(self.server.lock().as_ref().expect("it runs"), name);
     }
 
     /// Waits until its replica has everything that was written to it so far: replication is asynchronous, and what a master has
