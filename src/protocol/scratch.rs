@@ -130,3 +130,41 @@ pub fn give_back_map(mut map: HeaderMap) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn kept() -> usize {
+        MAPS.with_borrow(Vec::len)
+    }
+
+    #[test]
+    fn a_map_that_is_used_again_has_nothing_of_the_request_before() {
+        let mut map = take_map(20);
+        map.append("a", HeaderValue::from_static("1"));
+        map.append("a", HeaderValue::from_static("2"));
+        let room = map.capacity();
+        give_back_map(map);
+        assert_eq!(kept(), 1);
+        let map = take_map(1);
+        assert_eq!((map.capacity(), map.len(), map.get("a")), (room, 0, None));
+    }
+
+    #[test]
+    fn maps_that_grew_are_not_kept_nor_too_many() {
+        let mut large = take_map(200);
+        give_back_map(std::mem::take(&mut large));
+        let mut repeated = take_map(1);
+        for _ in 0..=KEPT_MAP {
+            repeated.append("a", HeaderValue::from_static("1"));
+        }
+        give_back_map(repeated);
+        assert_eq!(kept(), 0);
+        let maps: Vec<_> = (0..=MOST_KEPT).map(|_| take_map(1)).collect();
+        maps.into_iter().for_each(give_back_map);
+        assert_eq!(kept(), MOST_KEPT);
+    }
+}

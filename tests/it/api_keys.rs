@@ -203,10 +203,9 @@ mod the_answer {
             assert_eq!((service.count(), echo.count()), (2, 0), "{code} {body}: asked again");
             let line = gateway.access_line_of(&refusal).await;
             assert_eq!(line["detail"], "validator_unavailable");
-            assert_eq!(
-                gateway.metric(&validations("remote", "auth_unavailable")).await,
-                Some(1.0)
-            );
+            gateway
+                .metric_becomes(&validations("remote", "auth_unavailable"), 1.0)
+                .await;
         }
     }
 

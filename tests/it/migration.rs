@@ -213,7 +213,7 @@ async fn a_good_credential_behind_a_failed_one_is_counted() {
     assert_eq!(gateway.metric(hidden).await, Some(0.0));
     let response = gateway.send(&old().bearer("no.to.ken")).await;
     assert_eq!(response.head.status(), 200);
-    assert_eq!(gateway.metric(hidden).await, Some(1.0));
+    gateway.metric_becomes(hidden, 1.0).await;
     assert_eq!(gateway.event("shadow disagrees").await["hidden_method"], "internal");
     assert_eq!(gateway.send(&old()).await.head.status(), 200);
     assert_eq!(

@@ -41,7 +41,7 @@ async fn a_changed_file_takes_force() {
         200,
         "connections from before go on with the new config"
     );
-    assert_eq!(gateway.metric("gateway_config_generation").await, Some(2.0));
+    gateway.metric_becomes("gateway_config_generation", 2.0).await;
     gateway
         .metric_becomes("gateway_config_reloads_total{result=\"success\"}", 1.0)
         .await;

@@ -57,16 +57,12 @@ async fn a_validate_url_is_asked_once_with_the_token_itself() {
     assert_eq!(sent.header("x-tenant-id").as_deref(), Some("acme"));
     assert_eq!(sent.header("x-user-email").as_deref(), Some("a@b.test"));
     assert_eq!(sent.header("authorization").as_deref(), Some("Bearer opaque-token"));
-    assert_eq!(
-        gateway.metric("gateway_token_cache_total{result=\"hit\"}").await,
-        Some(2.0)
-    );
-    assert_eq!(
-        gateway
-            .metric("jwt_validation_total{service=\"gateway\",status=\"success\"}")
-            .await,
-        Some(3.0)
-    );
+    gateway
+        .metric_becomes("gateway_token_cache_total{result=\"hit\"}", 2.0)
+        .await;
+    gateway
+        .metric_becomes("jwt_validation_total{service=\"gateway\",status=\"success\"}", 3.0)
+        .await;
 }
 
 #[tokio::test]

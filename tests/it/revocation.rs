@@ -102,7 +102,7 @@ async fn r23_a_revocation_on_one_gateway_is_refused_by_both_within_a_second_also
     }
     is_let_in(&one, &bystander).await;
     is_let_in(&other, &bystander).await;
-    assert_eq!(one.metric("gateway_revocations").await, Some(3.0));
+    one.metric_becomes("gateway_revocations", 3.0).await;
     let line = one.access_line(|line| line["reason"] == "token_revoked").await;
     assert_eq!((&line["status"], &line["detail"]), (&json!(401), &json!("revoked")));
 }

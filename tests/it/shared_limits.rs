@@ -210,7 +210,7 @@ async fn limits_by_address_stand_before_a_key_fetch_and_a_signature_check() {
     refused(&response, 429, "rate_limited");
     assert_eq!(gateway.access_line_of(&response).await["limit"], "address");
     let judged = "jwt_validation_total{service=\"gateway\",status=\"invalid_token\"}";
-    assert_eq!(gateway.metric(judged).await, Some(3.0));
+    gateway.metric_becomes(judged, 3.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

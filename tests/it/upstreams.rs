@@ -68,7 +68,7 @@ async fn an_endpoint_that_fails_its_health_checks_is_left_out_until_it_passes_th
     for _ in 0..4 {
         assert_eq!(gateway.get("/").await.body, b"second");
     }
-    assert_eq!(gateway.metric(&up_of(second.address)).await, Some(1.0));
+    gateway.metric_becomes(&up_of(second.address), 1.0).await;
 
     well.store(true, Ordering::Relaxed);
     gateway.metric_becomes(&up_of(first.address), 1.0).await;
@@ -94,7 +94,7 @@ async fn health_checks_follow_a_reload() {
     let ill = Arc::new(AtomicBool::new(false));
     let upstream = with_health("up", &ill).await;
     let gateway = to(&[upstream.address], "").start().await;
-    assert_eq!(gateway.metric(&up_of(upstream.address)).await, Some(1.0));
+    gateway.metric_becomes(&up_of(upstream.address), 1.0).await;
     let health = "health = { path = \"/health\", interval = \"20ms\", unhealthy_after = 1 }\n";
     let config = gateway
         .config()

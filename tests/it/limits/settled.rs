@@ -291,5 +291,7 @@ async fn the_status_tells_of_each_limit() {
         "name": "it", "rate": "2/hour", "by": "ip", "keys": 1, "max_keys": 7, "allowed": 2, "refused": 1,
     }]);
     assert_eq!(status["limits"], expected);
-    assert_eq!(gateway.metric("gateway_rate_limit_keys{limit=\"it\"}").await, Some(1.0));
+    gateway
+        .metric_becomes("gateway_rate_limit_keys{limit=\"it\"}", 1.0)
+        .await;
 }
