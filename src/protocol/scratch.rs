@@ -10,6 +10,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::thread::LocalKey;
 
 use bytes::BytesMut;
 use http::HeaderMap;
@@ -99,11 +100,7 @@ pub(super) fn take_text() -> Vec<u8> {
 pub(super) fn give_back(mut text: Vec<u8>) {
     if text.capacity() <= KEPT_TEXT {
         text.clear();
-        TEXTS.with_borrow_mut(|texts| {
-            if texts.len() < MOST_KEPT {
-                texts.push(text);
-            }
-        });
+        keep(&TEXTS, text);
     }
 }
 
@@ -123,12 +120,16 @@ pub fn give_back_map(mut map: HeaderMap) {
     // Values of names that came again lie in a list of their own, which the capacity does not tell.
     if map.capacity() <= KEPT_MAP && map.len() <= KEPT_MAP {
         map.clear();
-        MAPS.with_borrow_mut(|maps| {
-            if maps.len() < MOST_KEPT {
-                maps.push(map);
-            }
-        });
+        keep(&MAPS, map);
     }
+}
+
+fn keep<T>(all: &'static LocalKey<RefCell<Vec<T>>>, one: T) {
+    all.with_borrow_mut(|all| {
+        if all.len() < MOST_KEPT {
+            all.push(one);
+        }
+    });
 }
 
 #[cfg(test)]

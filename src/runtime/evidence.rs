@@ -206,12 +206,11 @@ fn known_token<'r>(
     if let Some(verified) = issuers.find_map(|keys| keys.known(token)) {
         return hit(Ok(verified));
     }
-    let mut digest = None;
-    if !case.route.remote_issuers.is_empty() {
-        let by = *digest.insert(SecretDigest::of(token.as_bytes()));
-        let places = case.route.remote_issuers.iter();
-        for validator in places.filter_map(|place| validator_of(snapshot, *place)) {
-            let asked = validator.asked(token, by, facts.origin.client, facts.now.monotonic_ns);
+    let places = case.route.remote_issuers.as_slice();
+    let digest = (!places.is_empty()).then(|| SecretDigest::of(token.as_bytes()));
+    if let Some(digest) = digest {
+        for validator in places.iter().filter_map(|place| validator_of(snapshot, *place)) {
+            let asked = validator.asked(token, digest, facts.origin.client, facts.now.monotonic_ns);
             if let Some(answer) = validator.known(&asked) {
                 return hit(answer.said);
             }
