@@ -38,7 +38,7 @@ pub async fn judge<'a>(client: &Client, snapshot: &'a Snapshot, record: &mut Rec
     Box::pin(once_answered(client, snapshot, record, asks)).await
 }
 
-/// How far the judgement comes by itself, or whom it must ask first.
+/// What the judgement comes to by itself. An error is no failure: somebody must be asked first.
 type Step<'a, 'r> = Result<Judged<'a>, Box<Asks<'a, 'r>>>;
 
 #[allow(clippy::large_enum_variant, reason = "few are made, and each in a box")]
