@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Client, Gate, Gateway, Issuer, Key, Request, Response, Setup, Upstream, eventually, refused, sha256, status,
+    Client, Gate, Gateway, Issuer, Key, Request, Response, Setup, Upstream, eventually, forged, refused, sha256, status,
 };
 
 const TOKENS: &str = r#"
@@ -313,14 +313,7 @@ mod remembered {
         gateway
             .metric_becomes("gateway_token_cache_total{result=\"hit\"}", 1.0)
             .await;
-        let mut forged = good.clone().into_bytes();
-        let middle = good.rfind('.').unwrap() + 10;
-        forged[middle] = if forged[middle] == b'A' { b'B' } else { b'A' };
-        refused(
-            &gateway.send(&with(str::from_utf8(&forged).unwrap())).await,
-            401,
-            "invalid_token",
-        );
+        refused(&gateway.send(&with(&forged(&good))).await, 401, "invalid_token");
         let cut = &good[..good.len() - 1];
         refused(&gateway.send(&with(cut)).await, 401, "invalid_token");
     }

@@ -69,7 +69,7 @@ def forged():
         "another secret": jwt.encode(claims(), "x" * 32, "HS256"),
         "another algorithm": jwt.encode(claims(), SECRET, "HS512"),
         "no signature": f"{unsigned}.{body}.",
-        "a changed signature": f"{head}.{body}.{signature[:-2]}AA",
+        "a changed signature": f"{head}.{body}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}",
         "a refresh token": jwt.encode(claims(type="refresh"), SECRET, "HS256"),
         "expired": jwt.encode(claims(iat=now - 900, exp=now - 300), SECRET, "HS256"),
         "no token": "x",

@@ -11,7 +11,7 @@ use super::Kind;
 use super::upstreams::{chunks, events, large, said};
 use crate::harness::http2::Http2Upstream;
 use crate::harness::tls::{Authority, TlsClient};
-use crate::harness::{Gateway, Issuer, Key, Request, Response, Upstream, refused, sha256, status};
+use crate::harness::{Gateway, Issuer, Key, Request, Response, Upstream, forged, refused, sha256, status};
 
 /// What clients ask for.
 pub const HOST: &str = "api.example.com";
@@ -179,11 +179,10 @@ impl World {
             }
             Kind::Refused => {
                 let chat = || browser(Request::new("POST", "/api/v1/chat/x"));
-                let forged = format!("{}AAAA", &token[..token.len() - 4]);
                 let (request, status, code) = match n % 6 {
                     0 => (chat(), 401, "unauthorized"),
                     1 => (read(&self.expired), 401, "token_expired"),
-                    2 => (read(&forged), 401, "invalid_token"),
+                    2 => (read(&forged(token)), 401, "invalid_token"),
                     3 => (chat().bearer(&self.powerless), 403, "permission_denied"),
                     4 => (browser(Request::get("/wp-login.php")), 404, "no_route"),
                     _ => (browser(Request::new("POST", "/assets/x")), 405, "method_not_allowed"),

@@ -151,6 +151,15 @@ impl Key {
     }
 }
 
+/// This token with another signature. Its first character is changed: the last ones may stand there already, and not all of their
+/// bits count.
+pub fn forged(token: &str) -> String {
+    let (input, signature) = token.rsplit_once('.').unwrap();
+    let (first, rest) = signature.split_at(1);
+    let other = if first == "A" { "B" } else { "A" };
+    format!("{input}.{other}{rest}")
+}
+
 /// How the issuer's server behaves.
 #[derive(Clone)]
 enum Mood {

@@ -29,7 +29,7 @@ pub use clock::Clock;
 pub use collector::{Collector, Exported};
 pub use dice::Dice;
 pub use gateway::{Gateway, OPEN, Setup, open_to, with_listener};
-pub use issuer::{Issuer, Key};
+pub use issuer::{Issuer, Key, forged};
 pub use names::Names;
 pub use redis::{Redis, RedisCluster};
 pub use upstream::{Conversation, Gate, Received, Upstream};
