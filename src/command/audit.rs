@@ -52,6 +52,7 @@ pub(super) fn audit(loaded: &Loaded, compiled: &Compiled, now_s: i64) -> Vec<Fou
     audit.api_keys();
     audit.internal();
     audit.routes();
+    audit.identity();
     audit.fallbacks();
     audit.state();
     audit.found.sort_by_key(|found| found.finding.severity());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::harness::Gateway;
+use crate::harness::{Gateway, OPEN};
 
 /// The names of the findings.
 async fn found(config: &str) -> (i32, BTreeSet<String>) {
@@ -35,6 +35,8 @@ trusted_proxies = ["0.0.0.0/0"]
 name = "far"
 address = "127.0.0.1:0"
 trusted_proxies = ["203.0.113.0/24"]
+[identity]
+user_header = ""
 [issuers.any]
 jwks_url = "http://keys.example.com/jwks"
 leeway = "10m"
@@ -202,6 +204,26 @@ require = { permissions_any = ["tasks.create"] }
     let able = careful.replace("[auth_failures]", "permissions = [\"tasks.*\"]\n[auth_failures]");
     let setup = Gateway::with(&able).env("OLD", "0123456789abcdef0123456789abcdef");
     assert_eq!(setup.says(&["check"]).await.2, "");
+}
+
+#[tokio::test]
+async fn who_calls_is_no_strangers_to_say_where_the_gateway_does_not_say_it() {
+    let config = |more: &str| {
+        format!("[identity]\nuser_header = \"\"\n[upstreams.up]\nurls = [\"http://up:8001\"]\n{OPEN}{more}")
+    };
+    let finding = "medium identity-from-strangers: ";
+    let (_, stdout, _) = Gateway::with(&config("")).says(&["check", "--audit"]).await;
+    assert!(
+        stdout.contains(finding) && stdout.contains("identity.user_header"),
+        "{stdout}"
+    );
+    assert!(!stdout.contains("identity.tenant_header"), "it is written: {stdout}");
+    let removed = config("remove_headers = [\"x-user-id\"]\n");
+    let (_, stdout, stderr) = Gateway::with(&removed).says(&["check", "--audit"]).await;
+    assert!(
+        stdout.contains("medium ") && !stdout.contains(finding),
+        "{stdout}{stderr}"
+    );
 }
 
 #[tokio::test]

@@ -72,6 +72,8 @@ findings! {
         "name your load balancers' networks in trusted_proxies".
     TrustsPublicNetwork Medium "trusts-public-network": "a network of the internet may say where a request comes from";
         "narrow trusted_proxies to the addresses of your own proxies".
+    IdentityFromStrangers Medium "identity-from-strangers": "the header that tells who calls is not written, and a client's own passes";
+        "name it in [identity], or take X-User-ID and X-Tenant-ID off with remove_headers".
     SecretFromEverywhere High "secret-from-everywhere": "the internal secret is believed from every address";
         "set internal.allowed_from to the networks of your own services".
     SecretFromPublicNetwork Medium "secret-from-public-network": "the internal secret is believed from networks of the internet";

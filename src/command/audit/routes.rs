@@ -54,6 +54,19 @@ impl Audit<'_> {
         );
     }
 
+    /// A service that reads a header for which the gateway has no name reads what strangers write.
+    pub(super) fn identity(&mut self) {
+        let config = self.config;
+        for (name, usual, key) in [
+            (&config.identity.user_header, "X-User-ID", "identity.user_header"),
+            (&config.identity.tenant_header, "X-Tenant-ID", "identity.tenant_header"),
+        ] {
+            let removes = |route: &Route| route.remove_headers.iter().any(|name| name.eq_ignore_ascii_case(usual));
+            let passes = name.is_empty() && !config.routes.iter().all(removes);
+            self.note_if(passes, Finding::IdentityFromStrangers, key);
+        }
+    }
+
     /// What `use_jwt_auth = false` or `gateway mode ROUTE internal` would do: routes that take tokens are asked for the secret.
     pub(super) fn fallbacks(&mut self) {
         let (config, compiled) = (self.config, self.compiled);
