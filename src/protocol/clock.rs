@@ -1,20 +1,20 @@
 //! The one timer of a connection: for a head, for the idle time between requests, for the lingering close; for an answer;
 //! for a client that says no more.
 //!
-//! May depend on: tokio's time.
+//! May depend on: alarms.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-/// The one timer of a connection. What is due changes with every request, but the timer wheel is touched only when the
-/// sleep fires too early, or has to fire earlier than set.
+use super::alarm::Alarm;
+
+/// The one timer of a connection.
 #[derive(Debug)]
 pub(super) struct Clock {
     pub(super) due: Due,
-    pub(super) sleep: Option<Pin<Box<Sleep>>>,
+    pub(super) alarm: Alarm,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,10 @@ pub(super) enum Due {
 
 impl Clock {
     pub(super) fn new(due: Due) -> Self {
-        Self { due, sleep: None }
+        Self {
+            due,
+            alarm: Alarm::default(),
+        }
     }
 
     pub(super) fn start_head(&mut self, timeout: Duration) {
@@ -82,16 +85,6 @@ impl Clock {
         else {
             return Poll::Pending;
         };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if due < sleep.deadline() {
-            sleep.as_mut().reset(due);
-        }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if due <= sleep.deadline() {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
+        self.alarm.poll(cx, due)
     }
 }

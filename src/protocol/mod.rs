@@ -11,6 +11,7 @@
 //!
 //! May depend on: tokio's and http's types; nothing of the crate.
 
+pub mod alarm;
 mod body;
 mod clock;
 pub mod downstream;

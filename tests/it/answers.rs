@@ -490,7 +490,7 @@ name = "scopes"
 paths = ["/scopes"]
 upstream = "echo"
 auth = ["jwt", "api_key"]
-require = {{ scopes_all = ["a:read", "b:read"] }}
+require = {{ scopes_all = ["a:read", "b:read"], scopes_any = ["a:read", "b:read"] }}
 [[routes]]
 name = "permissions"
 paths = ["/permissions"]

@@ -11,13 +11,13 @@ use super::Compiling;
 
 impl Compiling<'_, '_> {
     pub(super) fn requirement(&mut self, key: &str, written: &model::Require) -> Requirement {
-        let mut scopes: Vec<&str> = written
-            .scopes_all
-            .iter()
-            .chain(&written.scopes_any)
-            .map(String::as_str)
-            .collect();
-        scopes.dedup();
+        // Each once, in the order in which they are written.
+        let mut scopes: Vec<&str> = Vec::new();
+        for scope in written.scopes_all.iter().chain(&written.scopes_any) {
+            if !scopes.contains(&scope.as_str()) {
+                scopes.push(scope);
+            }
+        }
         // RFC 6749 §3.3: a challenge names them within quotes, joined by spaces.
         let is_scope = |scope: &&str| {
             !scope.is_empty()
