@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 
 use crate::harness::http2::{Http2, Http2Upstream, answered, request};
 use crate::harness::tls::{TlsConnection, connect};
-use crate::harness::{Client, Dice, Issuer, Key, Request, Upstream, eventually, soon};
+use crate::harness::{AuthService, Client, Dice, Issuer, Key, Request, Upstream, eventually, soon};
 use upstreams::{app, app_over_http2};
 use world::{Answer, HOST, PEOPLE, World};
 
@@ -31,6 +31,7 @@ enum Kind {
     WriteChunked,
     ApiKey,
     KeyAsBearer,
+    RemoteKey,
     Internal,
     Open,
     FreshToken,
@@ -43,6 +44,7 @@ enum Kind {
     Tls,
     Http2,
     Http2Tls,
+    ToTls,
     ToHttp2,
     Grpc,
     Preflight,
@@ -52,12 +54,13 @@ enum Kind {
 }
 
 /// How many of a thousand.
-const MIX: [(Kind, usize); 23] = [
-    (Kind::Read, 330),
+const MIX: [(Kind, usize); 25] = [
+    (Kind::Read, 310),
     (Kind::Write, 200),
     (Kind::WriteChunked, 20),
-    (Kind::ApiKey, 60),
+    (Kind::ApiKey, 40),
     (Kind::KeyAsBearer, 40),
+    (Kind::RemoteKey, 20),
     (Kind::Internal, 50),
     (Kind::Open, 80),
     (Kind::FreshToken, 40),
@@ -70,6 +73,7 @@ const MIX: [(Kind, usize); 23] = [
     (Kind::Tls, 28),
     (Kind::Http2, 4),
     (Kind::Http2Tls, 6),
+    (Kind::ToTls, 20),
     (Kind::ToHttp2, 20),
     (Kind::Grpc, 10),
     (Kind::Preflight, 6),
@@ -221,7 +225,8 @@ async fn everyday_load_of_every_kind_is_answered_as_it_should() {
         Upstream::conversing(app).await,
         Http2Upstream::serving(100, app_over_http2).await,
     );
-    let world = Arc::new(World::new(&issuer, &app, &http2, fresh).await);
+    let auth_service = AuthService::start().await;
+    let world = Arc::new(World::new(&issuer, &auth_service, &app, &http2, fresh).await);
     world.uses_up_its_hour().await;
     let mut lanes = tokio::task::JoinSet::new();
     for place in 0..LANES {

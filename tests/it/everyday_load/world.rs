@@ -10,14 +10,17 @@ use serde_json::{Value, json};
 use super::Kind;
 use super::upstreams::{chunks, events, large, said};
 use crate::harness::http2::Http2Upstream;
-use crate::harness::tls::{Authority, TlsClient};
-use crate::harness::{Gateway, Issuer, Key, Request, Response, Upstream, forged, refused, sha256, status};
+use crate::harness::tls::{Authority, Terminator, TlsClient};
+use crate::harness::{AuthService, Gateway, Issuer, Key, Request, Response, Upstream, forged, refused, sha256, status};
 
 /// What clients ask for.
 pub const HOST: &str = "api.example.com";
 
 /// How many people come with one token each, again and again.
 pub const PEOPLE: usize = 30;
+
+/// How many keys only the auth service knows.
+const REMOTE_KEYS: usize = 300;
 
 const CONFIG: &str = include_str!("gateway.toml");
 const APP: &str = "https://app.example.com";
@@ -50,15 +53,31 @@ pub struct World {
 
 impl World {
     /// A world that has a fresh token for each of so many requests.
-    pub async fn new(issuer: &Issuer, app: &Upstream, http2: &Http2Upstream, fresh_tokens: usize) -> Self {
+    pub async fn new(
+        issuer: &Issuer,
+        auth_service: &AuthService,
+        app: &Upstream,
+        http2: &Http2Upstream,
+        fresh_tokens: usize,
+    ) -> Self {
         let (authority, ec) = (Authority::new(), Key::ec("key-2"));
         issuer.publish(&[&issuer.key, &ec]);
+        for n in 0..REMOTE_KEYS {
+            auth_service.knows_user(&remote_key(n), &format!("customer-{n}"));
+        }
+        let terminator = Terminator::before(app.address, &authority.pair(&["localhost"]), &authority).await;
         let pair = authority.pair(&[HOST]);
-        let gateway = Gateway::with(&CONFIG.replace("KEY_HASH", &sha256(KEY)).replace("SECRET", SECRET))
+        let config = CONFIG.replace("KEY_HASH", &sha256(KEY)).replace("SECRET", SECRET);
+        let gateway = Gateway::with(&config.replace("AUTH_SERVICE", &auth_service.url()))
+            .file("ca.pem", authority.pem())
             .file("tls.pem", &pair.cert)
             .file("tls.key", &pair.key)
             .upstream("app", app)
             .upstream_with("http2", http2.address, "http2 = true")
+            .and(&format!(
+                "[upstreams.secure]\nurls = [\"https://{}\"]\ntls = {{ ca = \"ca.pem\", server_name = \"localhost\" }}",
+                terminator.address
+            ))
             .issuer_with(
                 "main",
                 issuer,
@@ -164,6 +183,12 @@ impl World {
                 "svc_ci",
                 library(Request::new("POST", "/api/2.0/mlflow/runs").bearer(KEY), &text),
             ),
+            Kind::RemoteKey => {
+                let place = n % REMOTE_KEYS;
+                let request = Request::new("POST", "/api/v1/items").header("X-API-Key", &remote_key(place));
+                by(&format!("customer-{place}"), library(request, &text))
+            }
+            Kind::ToTls => by(&person, browser(Request::get("/partner/rates?of=today")).bearer(token)),
             Kind::Internal => {
                 let request = Request::new("POST", "/internal/jobs").header("X-Internal-Auth", SECRET);
                 by(&person, library(request.header("X-User-ID", &person), &text))
@@ -225,6 +250,10 @@ impl World {
             Kind::WebSocket | Kind::Operator => unreachable!("no exchange of HTTP/1.1"),
         }
     }
+}
+
+fn remote_key(n: usize) -> String {
+    format!("hok_live_{n:039}")
 }
 
 /// As a browser asks.
