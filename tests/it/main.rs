@@ -49,6 +49,7 @@ mod response_headers;
 mod revocation;
 mod shared_answers;
 mod shared_limits;
+mod shared_modes;
 mod stalls;
 mod status_page;
 mod store;

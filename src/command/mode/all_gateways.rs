@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, cmd};
 
-use crate::command::{exit, failed, waiting_for};
+use crate::command::{exit, failed, shown, waiting_for};
 use crate::compile::{Compiled, DecidedBy, StoreSpec};
 use crate::config::Modes;
 use crate::runtime::shared_modes::{ALIVE_MS, GATEWAYS, MODES, REVISION, Report, Reported, ms};
@@ -76,16 +76,16 @@ pub(super) fn list(compiled: &Compiled) -> ExitCode {
             println!("no mode is shared");
         }
         for (route, mode) in &modes {
-            println!("{route}  {mode}");
+            println!("{}  {}", shown(route), shown(mode));
         }
         for report in shared.gateways().await?.values() {
             let ours = report.modes.iter().filter(|(route, _)| modes.contains_key(*route));
             let said: Vec<String> = ours
-                .map(|(route, reported)| format!("{route} {}", reported.mode))
+                .map(|(route, reported)| format!("{} {}", shown(route), shown(&reported.mode)))
                 .collect();
             println!(
                 "gateway {}: {}",
-                report.name,
+                shown(&report.name),
                 if said.is_empty() {
                     "-".to_owned()
                 } else {
@@ -148,7 +148,8 @@ impl Shared<'_> {
             };
             for (id, report) in &gateways {
                 if !told.contains(id) && report.revision == revision && lacking(report).is_empty() {
-                    println!("{}: in force after {:.1} s", report.name, began.elapsed().as_secs_f64());
+                    let seconds = began.elapsed().as_secs_f64();
+                    println!("{}: in force after {seconds:.1} s", shown(&report.name));
                     told.push(id.clone());
                 }
             }
@@ -162,14 +163,16 @@ impl Shared<'_> {
                 for (_, report) in gateways.iter().filter(|(id, _)| !told.contains(id)) {
                     let why: Vec<String> = lacking(report)
                         .iter()
-                        .map(|route| match report.modes.get(route) {
-                            Some(reported) => format!("{route} is {} by {}", reported.mode, reported.by),
-                            None => format!("it has no route {route}"),
+                        .map(|name| match (shown(name), report.modes.get(name)) {
+                            (route, Some(Reported { mode, by })) => {
+                                format!("{route} is {} by {}", shown(mode), shown(by))
+                            }
+                            (route, None) => format!("it has no route {route}"),
                         })
                         .collect();
                     eprintln!(
                         "{}: not in force after {} s: {}",
-                        report.name,
+                        shown(&report.name),
                         PATIENCE.as_secs(),
                         why.join(", ")
                     );
