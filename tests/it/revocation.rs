@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Gateway, Issuer, Redis, Request, Response, Setup, Upstream, eventually, refused, sha256};
+use crate::harness::{
+    Gateway, Issuer, Redis, Request, Response, Setup, Upstream, eventually, other_text, refused, sha256,
+};
 
 const CURRENT: &str = "gateway_revocations_current";
 
@@ -105,6 +107,25 @@ async fn r23_a_revocation_on_one_gateway_is_refused_by_both_within_a_second_also
     one.metric_becomes("gateway_revocations", 3.0).await;
     let line = one.access_line(|line| line["reason"] == "token_revoked").await;
     assert_eq!((&line["status"], &line["detail"]), (&json!(401), &json!("revoked")));
+}
+
+/// ECDSA lets everybody who has a token write it in one other way.
+#[tokio::test]
+async fn r23_a_token_is_revoked_in_both_its_texts_whichever_was_named() {
+    let house = House::new().await;
+    let gateway = house.gateway("").await;
+    for (user, named, other) in [("ada", 0, 1), ("bob", 1, 0)] {
+        let token = house.token(user, "t-1");
+        let texts = [other_text(&token), token];
+        for text in &texts {
+            is_let_in(&gateway, text).await;
+        }
+        gateway.write("token", &texts[named]);
+        let output = gateway.run(&["revoke", "--token-file", "token"]).await;
+        assert!(output.status.success(), "{output:?}");
+        is_revoked(&gateway, &texts[named]).await;
+        refused(&ask(&gateway, &texts[other]).await, 401, "token_revoked");
+    }
 }
 
 #[tokio::test]
