@@ -151,9 +151,12 @@ async fn a_users_tokens_are_revoked_if_they_were_issued_before_his_time_or_do_no
     is_revoked(&gateway, &never).await;
     is_let_in(&gateway, &at).await;
     is_let_in(&gateway, &after).await;
-    // What is no time was meant to revoke something.
+    // What is no time was meant to revoke something. One that is too long to be one is none, and is not read (r38).
+    let long = format!("1{}", " ".repeat(8 << 20));
     for value in [
         &["SET", "gateway:revoked:user:ada", "all"][..],
+        &["SET", "gateway:revoked:user:ada", ""],
+        &["SET", "gateway:revoked:user:ada", &long],
         &["HSET", "gateway:revoked:user:ada", "a", "b"],
     ] {
         let _: () = house.redis.ask(&["DEL", "gateway:revoked:user:ada"]).await;
@@ -161,6 +164,8 @@ async fn a_users_tokens_are_revoked_if_they_were_issued_before_his_time_or_do_no
         let _: redis::Value = house.redis.ask(value).await;
         is_revoked(&gateway, &after).await;
     }
+    let sent = house.redis.sent().await;
+    assert!(sent < 1 << 20, "{sent}");
 }
 
 #[tokio::test]
