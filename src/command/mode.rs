@@ -56,7 +56,7 @@ pub(super) fn run(config: &Path, options: &Options) -> ExitCode {
         Err(code) => return code,
     };
     let (routes, mode) = match (options.all, words.as_slice()) {
-        (false, []) if options.shared => return all_gateways::list(&compiled),
+        (false, []) if options.shared => return all_gateways::list(&loaded.config, &compiled),
         (false, []) => return list(&loaded.config, &compiled.modes, options.json),
         (false, [route, mode]) => (vec![(*route).to_owned()], *mode),
         (true, [mode]) => (with_jwt(&loaded.config, mode), *mode),
@@ -96,6 +96,7 @@ fn set(
         let after = fits(path, Environment::of_process().with_shared(changed.clone()))?;
         let effective = |route: &String| Some((route.clone(), of(&loaded.config, &after, route)?.effective.clone()));
         return Ok(all_gateways::set(
+            &loaded.config,
             compiled,
             &changed,
             &routes.iter().filter_map(effective).collect(),
@@ -186,7 +187,7 @@ fn reset(path: &Path, route: Option<&str>, shared: bool) -> ExitCode {
     };
     let is_known = |name: &str| loaded.config.routes.iter().any(|route| route.name == name);
     if shared {
-        return all_gateways::reset(&compiled, route);
+        return all_gateways::reset(&loaded.config, &compiled, route);
     }
     let file = &loaded.config.server.overrides_file;
     let held = Held::take(file);

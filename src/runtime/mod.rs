@@ -12,6 +12,7 @@ pub mod log;
 pub mod meters;
 mod pause;
 pub mod published;
+mod record_key;
 mod refresh;
 pub mod reload;
 pub mod request_body;

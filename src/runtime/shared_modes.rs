@@ -1,18 +1,21 @@
 //! Modes that gateways share through the store: watched, applied as a reload, and reported back, so that whoever changes one can
 //! wait until every gateway has it.
 //!
-//! In the store are two hashes, `modes`, route → mode, and `gateways`, a gateway's id → its [`Report`], and `modes-revision`, a word
-//! that is another after each change, by which a report is known to be of after it. A store that is away changes nothing: what was
-//! last read stays in force.
+//! In the store are two hashes, `modes`, route → mode as [`Seal`] writes it, and `gateways`, a gateway's id → its [`Report`], and
+//! `modes-revision`, a word that is another after each change, by which a report is known to be of after it. A store that is away
+//! changes nothing: what was last read stays in force.
 //!
 //! INVARIANT: whoever may write the store makes nobody read more than a few hundred bytes a route: a gateway asks for the modes of
 //! its own routes, and what is too long to be one stays where it is.
+
+mod seal;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use redis::{Cmd, FromRedisValue, Script, ScriptInvocation, cmd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -24,6 +27,10 @@ use super::gateway::{Gateway, Phase};
 use super::snapshot::Snapshot;
 use super::store::{Store, StoreError, within};
 
+pub use seal::{Seal, Unbelieved};
+
+use seal::Newest;
+
 /// The hash of modes, after the store's prefix.
 pub const MODES: &str = "modes";
 /// What names the state of the modes, after the store's prefix.
@@ -31,8 +38,8 @@ pub const REVISION: &str = "modes-revision";
 /// The hash of gateways' reports, after the store's prefix.
 pub const GATEWAYS: &str = "gateways";
 
-/// A longer mode is none, in bytes.
-const LONGEST_MODE: usize = 256;
+/// A longer mode is none, in bytes, signature and all.
+pub const LONGEST_MODE: usize = 256;
 
 /// What is looked at of a revision, in bytes: ours are UUIDs.
 const LONGEST_REVISION: usize = 64;
@@ -81,6 +88,7 @@ pub struct SharedModes {
     /// The revision that is in force.
     applied: ArcSwap<String>,
     changed: Notify,
+    newest: Mutex<Newest>,
 }
 
 /// What was read in one look.
@@ -88,6 +96,8 @@ pub struct SharedModes {
 pub struct Read {
     /// To be loaded with.
     pub modes: Modes,
+    /// Those that are not believed, by route.
+    ignored: BTreeMap<String, Unbelieved>,
     /// How many there are of routes that this gateway does not have.
     strangers: u64,
     revision: String,
@@ -156,14 +166,8 @@ pub async fn keep(gateway: Arc<Gateway>) {
 async fn exchange(gateway: &Gateway, store: &Store, id: &str, name: &str, rounds: u32) -> Result<(), StoreError> {
     // The revision first: what is read after it is as new at least.
     let revision: Vec<u8> = ask(store, &mut revision_of(store.spec())).await?;
-    let read = read(store, &gateway.snapshot(), &revision).await?;
-    if read.strangers > 0 && read.strangers != gateway.shared_modes.read().strangers {
-        tracing::warn!(
-            modes = read.strangers,
-            reason = "there is no such route",
-            "shared mode ignored"
-        );
-    }
+    let read = read(gateway, store, &revision).await?;
+    tell_of_ignored(&read, &gateway.shared_modes.read());
     gateway.shared_modes.set(read);
     let time: (u64, u64) = ask(store, &mut cmd("TIME")).await?;
     let report = Report {
@@ -181,21 +185,49 @@ async fn exchange(gateway: &Gateway, store: &Store, id: &str, name: &str, rounds
 }
 
 /// The modes of this gateway's own routes.
-async fn read(store: &Store, snapshot: &Snapshot, revision: &[u8]) -> Result<Read, StoreError> {
-    let routes: Vec<&str> = snapshot.config.routes.iter().map(|route| route.name.as_str()).collect();
+async fn read(gateway: &Gateway, store: &Store, revision: &[u8]) -> Result<Read, StoreError> {
+    let config = &gateway.snapshot().config;
+    let routes: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
     let mut script = READ.key(store.key(MODES));
     script.arg(LONGEST_MODE).arg(&routes);
     let (all, found): (u64, Vec<Option<Vec<u8>>>) = run(store, &script).await?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let both = routes.iter().zip(found);
-    let modes: Modes = both
-        .filter_map(|(route, mode)| Some(((*route).to_owned(), text(&mode?))))
-        .collect();
-    Ok(Read {
-        strangers: all.saturating_sub(modes.len() as u64),
-        modes,
-        revision: text(revision),
-    })
+    let seal = Seal::of(store.spec(), config.redis.as_ref());
+    let mut newest = gateway.shared_modes.newest.lock();
+    let mut read = Read {
+        strangers: all,
+        revision: String::from_utf8_lossy(revision).into_owned(),
+        ..Read::default()
+    };
+    for (route, text) in routes.into_iter().zip(found) {
+        let Some(text) = text else {
+            newest.is_gone(route);
+            continue;
+        };
+        read.strangers = read.strangers.saturating_sub(1);
+        let text = String::from_utf8_lossy(&text);
+        let opened = seal.open(route, &text);
+        match opened.and_then(|opened| newest.believe(route, opened)) {
+            Ok(mode) => drop(read.modes.insert(route.to_owned(), mode.to_owned())),
+            Err(why) => drop(read.ignored.insert(route.to_owned(), why)),
+        }
+    }
+    Ok(read)
+}
+
+/// What the look before did not ignore already.
+fn tell_of_ignored(read: &Read, before: &Read) {
+    for (route, why) in &read.ignored {
+        if before.ignored.get(route) != Some(why) {
+            tracing::warn!(route = %route, reason = %why, "shared mode ignored");
+        }
+    }
+    if read.strangers > 0 && read.strangers != before.strangers {
+        tracing::warn!(
+            modes = read.strangers,
+            reason = "there is no such route",
+            "shared mode ignored"
+        );
+    }
 }
 
 /// Asks for the modes' revision, or as much of it as may be one.

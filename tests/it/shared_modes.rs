@@ -142,3 +142,69 @@ async fn a_cluster_shares_modes() {
     assert_eq!(exit, 0, "{text}");
     becomes(&gateway, 401).await;
 }
+
+const RECORD_KEY: &str = "record_key = \"a-key-of-our-gateways-0123456789ab\"";
+const UNSIGNED: &str = "it is not signed with redis.record_key";
+const REPLAYED: &str = "it was taken back, or is older than what was shared before";
+
+/// Waits until this route's mode was ignored so often for this reason.
+async fn is_ignored(gateway: &Gateway, route: &str, why: &str, times: usize) {
+    eventually(&format!("{route} is ignored {times} times: {why}"), async || {
+        let mut lines = gateway.lines();
+        lines
+            .retain(|line| line["message"] == "shared mode ignored" && line["route"] == route && line["reason"] == why);
+        (lines.len() == times).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r45_whoever_writes_redis_without_the_record_key_sets_no_mode() {
+    let (issuer, upstream, redis) = (Issuer::start().await, Upstream::echo().await, Redis::start().await);
+    let tasks = "[[routes]]\nname = \"tasks\"\npaths = [\"/tasks/*\"]\nupstream = \"up\"\nauth = \"jwt\"\n";
+    let keyed = setup(&issuer, &upstream, &redis.section(RECORD_KEY)).and(tasks);
+    let gateway = keyed.start().await;
+    let put = async |route: &str, mode: &str| {
+        let _: u64 = redis.ask(&["HSET", "gateway:modes", route, mode]).await;
+    };
+    let ours = async |words: &[&str]| {
+        let (exit, text) = mode(&gateway, words).await;
+        assert_eq!(exit, 0, "{words:?}: {text}");
+        let record: Option<String> = redis.ask(&["HGET", "gateway:modes", "chat"]).await;
+        record.unwrap_or_default()
+    };
+    put("chat", "internal").await;
+    is_ignored(&gateway, "chat", UNSIGNED, 1).await;
+    becomes(&gateway, 401).await;
+    let listed = mode(&gateway, &["--shared"]).await.1;
+    assert!(
+        listed.contains(&format!("chat  internal  (ignored: {UNSIGNED})\n")),
+        "{listed}"
+    );
+    let rolled_back = ours(&["chat", "internal", "--shared"]).await;
+    becomes(&gateway, 200).await;
+    let listed = mode(&gateway, &["--shared"]).await.1;
+    assert!(listed.contains("chat  internal\n"), "{listed}");
+    // Another route's, and another mode.
+    put("tasks", &rolled_back).await;
+    is_ignored(&gateway, "tasks", UNSIGNED, 1).await;
+    // Ours at another time.
+    let forward = ours(&["chat", "jwt", "--shared"]).await;
+    becomes(&gateway, 401).await;
+    put("chat", &rolled_back).await;
+    is_ignored(&gateway, "chat", REPLAYED, 1).await;
+    becomes(&gateway, 401).await;
+    put("chat", &forward.replacen("jwt", "internal", 1)).await;
+    is_ignored(&gateway, "chat", UNSIGNED, 2).await;
+    becomes(&gateway, 401).await;
+    let again = ours(&["chat", "internal", "--shared"]).await;
+    becomes(&gateway, 200).await;
+    assert_eq!(ours(&["--reset", "--shared"]).await, "");
+    becomes(&gateway, 401).await;
+    put("chat", &again).await;
+    is_ignored(&gateway, "chat", REPLAYED, 2).await;
+    becomes(&gateway, 401).await;
+    // One that has no key yet believes whoever writes, also who signs: so modes outlast the day on which the key comes.
+    let keyless = setup(&issuer, &upstream, &redis.section("")).start().await;
+    becomes(&keyless, 200).await;
+}

@@ -164,6 +164,8 @@ findings! {
         "use https:// in telemetry.otlp".
     RecordsUnsigned High "records-unsigned": "identities are shared through the store without a key of their own";
         "set redis.record_key to 32 random bytes".
+    ModesUnsigned Medium "modes-unsigned": "routes' modes are shared through the store without a key of their own";
+        "set redis.record_key to 32 random bytes".
     RevocationServesOn Low "revocation-serves-on": "while the store is away, what was last known of revocations serves";
         "set revocation.on_store_error = \"deny\" where a revoked token must never pass".
     LimitsOfOneProcess Low "limits-of-one-process": "a limit is counted by each gateway alone, though they share a store";

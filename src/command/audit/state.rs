@@ -12,6 +12,7 @@ impl Audit<'_> {
                 Finding::StoreInTheClear,
                 "redis.url",
             );
+            self.note_if(redis.record_key.is_none(), Finding::ModesUnsigned, "redis.record_key");
             for (name, limit) in &config.limits {
                 let alone = limit.store == LimitStore::Local && limit.concurrent.is_none();
                 self.note_if(alone, Finding::LimitsOfOneProcess, format!("limits.{name}.store"));

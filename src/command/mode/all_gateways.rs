@@ -9,7 +9,10 @@ use redis::{Cmd, FromRedisValue, cmd};
 use crate::command::{exit, failed, shown, waiting_for};
 use crate::compile::{Compiled, DecidedBy, StoreSpec};
 use crate::config::Modes;
-use crate::runtime::shared_modes::{ALIVE_MS, GATEWAYS, MODES, REVISION, Report, Reported, ms, revision_of};
+use crate::config::model::Config;
+use crate::runtime::shared_modes::{
+    ALIVE_MS, GATEWAYS, LONGEST_MODE, MODES, REVISION, Report, Reported, Seal, ms, revision_of,
+};
 use crate::runtime::store::{Link, StoreError, within};
 
 /// How long the gateways have.
@@ -24,13 +27,21 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// The store, asked by hand.
 struct Shared<'s> {
     spec: &'s StoreSpec,
+    seal: Seal,
     link: Link,
 }
 
 /// Sets each route's mode, as it will be reported once it is in force: route → (as written, as reported).
-pub(super) fn set(compiled: &Compiled, modes: &Modes, effective: &BTreeMap<String, String>) -> ExitCode {
-    with(compiled, async |mut shared| {
+pub(super) fn set(
+    config: &Config,
+    compiled: &Compiled,
+    modes: &Modes,
+    effective: &BTreeMap<String, String>,
+) -> ExitCode {
+    with(config, compiled, async |mut shared| {
+        let now_ms = ms(shared.ask(&mut cmd("TIME")).await?);
         for (route, mode) in modes {
+            let mode = shared.seal.closed(route, mode, now_ms);
             let _: u64 = shared
                 .ask(cmd("HSET").arg(shared.spec.key(MODES)).arg(route).arg(mode))
                 .await?;
@@ -45,8 +56,8 @@ pub(super) fn set(compiled: &Compiled, modes: &Modes, effective: &BTreeMap<Strin
 }
 
 /// Takes back the mode of a route, or of all.
-pub(super) fn reset(compiled: &Compiled, route: Option<&str>) -> ExitCode {
-    with(compiled, async |mut shared| {
+pub(super) fn reset(config: &Config, compiled: &Compiled, route: Option<&str>) -> ExitCode {
+    with(config, compiled, async |mut shared| {
         let modes = shared.modes().await?;
         let routes: Vec<&str> = modes
             .keys()
@@ -75,14 +86,17 @@ pub(super) fn reset(compiled: &Compiled, route: Option<&str>) -> ExitCode {
 }
 
 /// Prints the shared modes, and which gateways report what.
-pub(super) fn list(compiled: &Compiled) -> ExitCode {
-    with(compiled, async |mut shared| {
+pub(super) fn list(config: &Config, compiled: &Compiled) -> ExitCode {
+    with(config, compiled, async |mut shared| {
         let modes = shared.modes().await?;
         if modes.is_empty() {
             println!("no mode is shared");
         }
         for (route, mode) in &modes {
-            println!("{}  {}", shown(route), shown(mode));
+            match shared.seal.open(route, mode) {
+                Ok(opened) => println!("{}  {}", shown(route), shown(opened.mode)),
+                Err(why) => println!("{}  {}  (ignored: {why})", shown(route), shown(mode)),
+            }
         }
         for report in shared.gateways().await?.values() {
             let ours = report.modes.iter().filter(|(route, _)| modes.contains_key(*route));
@@ -103,14 +117,19 @@ pub(super) fn list(compiled: &Compiled) -> ExitCode {
     })
 }
 
-fn with(compiled: &Compiled, ask: impl AsyncFnOnce(Shared<'_>) -> Result<ExitCode, StoreError>) -> ExitCode {
+fn with(
+    config: &Config,
+    compiled: &Compiled,
+    ask: impl AsyncFnOnce(Shared<'_>) -> Result<ExitCode, StoreError>,
+) -> ExitCode {
     let Some(spec) = &compiled.store else {
         eprintln!("gateway: --shared needs a [redis] that the gateways share");
         return ExitCode::from(exit::INVALID_CONFIG);
     };
     let asked = waiting_for(async {
         let link = Link::open(&spec.servers).await?;
-        ask(Shared { spec, link }).await
+        let seal = Seal::of(spec, config.redis.as_ref());
+        ask(Shared { spec, seal, link }).await
     });
     match asked {
         Ok(Ok(code)) => code,
@@ -130,10 +149,10 @@ impl Shared<'_> {
         self.ask(cmd("SET").arg(self.spec.key(REVISION)).arg(name)).await
     }
 
-    /// All that are shared, by route.
+    /// All that are shared, by route; as much of each as may be one.
     async fn modes(&mut self) -> Result<Modes, StoreError> {
         let modes: BTreeMap<Vec<u8>, Vec<u8>> = self.ask(cmd("HGETALL").arg(self.spec.key(MODES))).await?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.get(..LONGEST_MODE).unwrap_or(bytes)).into_owned();
         Ok(modes.iter().map(|(route, mode)| (text(route), text(mode))).collect())
     }
 

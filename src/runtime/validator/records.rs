@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use redis::Cmd;
 use serde_json::{Value, json};
 
@@ -15,11 +14,9 @@ use crate::compile::ValidatorSpec;
 use crate::config::secret::Secret;
 use crate::policy::authn::remote::{Members, Rules};
 use crate::policy::authn::unique_json;
-use crate::policy::digest::{SecretDigest, hex};
+use crate::policy::digest::SecretDigest;
+use crate::runtime::record_key::{Domain, MAC, RecordKey};
 use crate::runtime::store::Store;
-
-/// Bytes of a MAC.
-const MAC: usize = 32;
 
 /// A longer record is none of ours.
 const MAX_RECORD: usize = 64 << 10;
@@ -31,15 +28,6 @@ pub(super) struct Shared {
     key: RecordKey,
     /// Whom was asked what: another question has other answers.
     context: String,
-}
-
-/// `redis.record_key`.
-struct RecordKey(hmac::Key);
-
-impl std::fmt::Debug for RecordKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RecordKey(…)")
-    }
 }
 
 /// An answer of another gateway, or one for it.
@@ -64,7 +52,7 @@ impl Shared {
         ]);
         Self {
             store,
-            key: RecordKey(hmac::Key::new(HMAC_SHA256, record_key.expose().as_bytes())),
+            key: RecordKey::new(record_key),
             context: asked.to_string(),
         }
     }
@@ -96,24 +84,25 @@ impl Shared {
     }
 
     fn name(&self, key: &SecretDigest) -> String {
-        let mut name = hmac::Context::with_key(&self.key.0);
-        name.update(b"name\0");
-        name.update(&key.bytes());
-        name.update(self.context.as_bytes());
-        self.store.key(&format!("answer:{}", hex(name.sign().as_ref())))
+        let parts = [&key.bytes()[..], self.context.as_bytes()];
+        self.store
+            .key(&format!("answer:{}", self.key.mac_text(Domain::AnswerName, &parts)))
     }
 
     fn sealed(&self, name: &str, record: &Record) -> Vec<u8> {
         let members = record.members.clone().map(Value::Object);
         let text = json!({ "asked_ms": record.asked_ms, "members": members }).to_string();
-        let mut sealed = self.mac(name, text.as_bytes()).as_ref().to_vec();
+        let mac = self.key.mac(Domain::Answer, &[name.as_bytes(), text.as_bytes()]);
+        let mut sealed = mac.as_ref().to_vec();
         sealed.extend_from_slice(text.as_bytes());
         sealed
     }
 
     fn open(&self, name: &str, bytes: &[u8]) -> Option<Record> {
         let (mac, text) = bytes.split_at_checked(MAC).filter(|_| bytes.len() <= MAX_RECORD)?;
-        hmac::verify(&self.key.0, &message(name, text), mac).ok()?;
+        if !self.key.is_mac(mac, Domain::Answer, &[name.as_bytes(), text]) {
+            return None;
+        }
         let mut record = unique_json::object(text)?;
         let members = match record.remove("members")? {
             Value::Null => None,
@@ -123,13 +112,4 @@ impl Shared {
         let asked_ms = record.get("asked_ms")?.as_i64()?;
         Some(Record { asked_ms, members })
     }
-
-    fn mac(&self, name: &str, text: &[u8]) -> hmac::Tag {
-        hmac::sign(&self.key.0, &message(name, text))
-    }
-}
-
-/// What a record's MAC is over: a name has no NUL, so the two cannot run into each other.
-fn message(name: &str, text: &[u8]) -> Vec<u8> {
-    [b"record\0", name.as_bytes(), b"\0", text].concat()
 }
