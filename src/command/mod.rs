@@ -134,6 +134,11 @@ fn content_of(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// What others wrote, as a person may see it: nothing in it steers the terminal, begins a line or hides what follows.
+fn shown(text: &str) -> impl std::fmt::Display {
+    text.escape_debug()
+}
+
 /// Prints why a command failed.
 fn failed(reason: impl std::fmt::Display) -> ExitCode {
     eprintln!("gateway: {reason}");

@@ -105,7 +105,7 @@ fn compiled(name: &str, limit: &model::Limit, measure: Measure, id: LimitId) -> 
         };
         (
             Arc::from(tier.as_str()),
-            plan.map(|measure| Plan::new(name, unit, measure)),
+            plan.map(|measure| Plan::of_tier(name, unit, measure, tier)),
         )
     });
     Limit {

@@ -182,6 +182,8 @@ pub struct VerifiedToken {
     pub iat: Option<i64>,
     /// Token id, as the digest that revocations know it by (`key_of`).
     pub jti: Option<u128>,
+    /// The digest of its other text, where its signature can be written in two ways; the identity carries that of the one.
+    pub twin: Option<u128>,
     /// Its audiences.
     pub audiences: Vec<Box<str>>,
     /// What it says of [`TokenRules::kept_claims`].

@@ -139,8 +139,7 @@ impl Keys {
         if !symmetric && self.is_stale(&live) {
             return Judged::Fetch(TokenFault::KeysUnavailable);
         }
-        let credential = SecretDigest::of(token.as_bytes()).half();
-        match verify(parsed, &self.spec.rules, &live.keys, credential) {
+        match verify(parsed, &self.spec.rules, &live.keys) {
             Ok(verified) => {
                 let verified = Arc::new(verified);
                 let known = Known {

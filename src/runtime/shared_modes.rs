@@ -4,16 +4,20 @@
 //! In the store are two hashes, `modes`, route → mode, and `gateways`, a gateway's id → its [`Report`], and `modes-revision`, a word
 //! that is another after each change, by which a report is known to be of after it. A store that is away changes nothing: what was
 //! last read stays in force.
+//!
+//! INVARIANT: whoever may write the store makes nobody read more than a few hundred bytes a route: a gateway asks for the modes of
+//! its own routes, and what is too long to be one stays where it is.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use redis::{Cmd, FromRedisValue, cmd};
+use redis::{Cmd, FromRedisValue, Script, ScriptInvocation, cmd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, SetOnce, watch};
 
+use crate::compile::StoreSpec;
 use crate::config::Modes;
 
 use super::gateway::{Gateway, Phase};
@@ -26,6 +30,15 @@ pub const MODES: &str = "modes";
 pub const REVISION: &str = "modes-revision";
 /// The hash of gateways' reports, after the store's prefix.
 pub const GATEWAYS: &str = "gateways";
+
+/// A longer mode is none, in bytes.
+const LONGEST_MODE: usize = 256;
+
+/// What is looked at of a revision, in bytes: ours are UUIDs.
+const LONGEST_REVISION: usize = 64;
+
+static READ: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("shared_modes/modes.lua")));
+static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("shared_modes/forget.lua")));
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -79,6 +92,8 @@ pub struct SharedModes {
 pub struct Read {
     /// To be loaded with.
     pub modes: Modes,
+    /// How many there are of routes that this gateway does not have.
+    strangers: u64,
     revision: String,
 }
 
@@ -170,12 +185,16 @@ pub async fn keep(gateway: Arc<Gateway>) {
 
 async fn exchange(gateway: &Gateway, store: &Store, id: &str, name: &str, rounds: u32) -> Result<(), StoreError> {
     // The revision first: what is read after it is as new at least.
-    let revision: Option<String> = ask(store, cmd("GET").arg(store.key(REVISION))).await?;
-    let modes: Modes = ask(store, cmd("HGETALL").arg(store.key(MODES))).await?;
-    gateway.shared_modes.set(Read {
-        modes,
-        revision: revision.unwrap_or_default(),
-    });
+    let revision: Vec<u8> = ask(store, &mut revision_of(store.spec())).await?;
+    let read = read(store, &gateway.snapshot(), &revision).await?;
+    if read.strangers > 0 && read.strangers != gateway.shared_modes.read().strangers {
+        tracing::warn!(
+            modes = read.strangers,
+            reason = "there is no such route",
+            "shared mode ignored"
+        );
+    }
+    gateway.shared_modes.set(read);
     gateway.shared_modes.are_loaded().await;
     let time: (u64, u64) = ask(store, &mut cmd("TIME")).await?;
     let report = Report {
@@ -192,22 +211,48 @@ async fn exchange(gateway: &Gateway, store: &Store, id: &str, name: &str, rounds
     Ok(())
 }
 
+/// The modes of this gateway's own routes.
+async fn read(store: &Store, snapshot: &Snapshot, revision: &[u8]) -> Result<Read, StoreError> {
+    let routes: Vec<&str> = snapshot.config.routes.iter().map(|route| route.name.as_str()).collect();
+    let mut script = READ.key(store.key(MODES));
+    script.arg(LONGEST_MODE).arg(&routes);
+    let (all, found): (u64, Vec<Option<Vec<u8>>>) = run(store, &script).await?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let both = routes.iter().zip(found);
+    let modes: Modes = both
+        .filter_map(|(route, mode)| Some(((*route).to_owned(), text(&mode?))))
+        .collect();
+    Ok(Read {
+        strangers: all.saturating_sub(modes.len() as u64),
+        modes,
+        revision: text(revision),
+    })
+}
+
+/// Asks for the modes' revision, or as much of it as may be one.
+#[must_use]
+pub fn revision_of(store: &StoreSpec) -> Cmd {
+    let mut ask = cmd("GETRANGE");
+    ask.arg(store.key(REVISION)).arg(0).arg(LONGEST_REVISION - 1);
+    ask
+}
+
 /// Gateways that ended without a word would stay in the hash for ever.
 async fn forget_the_gone(store: &Store, now_ms: u64) -> Result<(), StoreError> {
-    let reports: BTreeMap<String, String> = ask(store, cmd("HGETALL").arg(store.key(GATEWAYS))).await?;
-    for (id, report) in reports {
-        let seen_ms = serde_json::from_str::<Report>(&report).map_or(0, |report| report.seen_ms);
-        if now_ms.saturating_sub(seen_ms) > FORGOTTEN_MS {
-            let _: u64 = ask(store, cmd("HDEL").arg(store.key(GATEWAYS)).arg(id)).await?;
-        }
-    }
-    Ok(())
+    let mut script = FORGET.key(store.key(GATEWAYS));
+    script.arg(now_ms.saturating_sub(FORGOTTEN_MS));
+    run(store, &script).await
 }
 
 /// Asks without the haste of a request, and without its consequences: a look that is slow takes the store from nobody.
 async fn ask<T: FromRedisValue>(store: &Store, command: &mut Cmd) -> Result<T, StoreError> {
     let mut link = store.link().ok_or(StoreError::Away)?;
     within(ANSWER, command.query_async(&mut link)).await
+}
+
+async fn run<T: FromRedisValue>(store: &Store, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+    let mut link = store.link().ok_or(StoreError::Away)?;
+    within(ANSWER, script.invoke_async(&mut link)).await
 }
 
 /// `TIME` answers in seconds and microseconds.

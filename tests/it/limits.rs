@@ -7,7 +7,9 @@ mod told;
 
 use serde_json::json;
 
-use crate::harness::{Gateway, Issuer, Request, Setup, Upstream, eventually, left, refused, sha256, status};
+use crate::harness::{
+    Gateway, Issuer, Request, Setup, Upstream, eventually, left, other_text, refused, sha256, status,
+};
 
 /// Behind a proxy, so that tests choose their address; with every method, and one limit on `/limited` and `/shared`.
 fn house(limit: &str) -> String {
@@ -157,6 +159,9 @@ async fn by_credential_tenant_route_header_and_globally() {
         (who.key("key-one", A), who.key("key-two", A), false),
     ];
     counts_together("by = \"credential\"", pairs, &echo, &issuer).await;
+    let token = issuer.token();
+    let pairs = vec![(who.at(A).bearer(&token), who.at(A).bearer(&other_text(&token)), true)];
+    counts_together("by = \"credential\"", pairs, &echo, &issuer).await;
     let pairs = vec![
         (who.user("ada", "acme", A), who.user("bob", "acme", B), true),
         (who.user("ada", "acme", A), who.key("key-one", B), true),
@@ -260,6 +265,40 @@ async fn tiers_have_rates_of_their_own() {
     assert_eq!(passes(who.service(None, INSIDE)).await, 5);
     let free = issuer.token_with(json!({ "sub": "bob", "tier": "free" }));
     assert_eq!(passes(who.at(A).bearer(&free)).await, 2);
+}
+
+/// What one plan counted says nothing under another: a window of a second forgets what one of an hour must remember, and a debt at five
+/// an hour is no debt at ten a second.
+#[tokio::test]
+async fn tiers_are_counted_apart_even_where_they_would_share_a_bucket() {
+    let (echo, issuer) = (Upstream::echo().await, Issuer::start().await);
+    let who = Caller { issuer: &issuer };
+    let of = |tier: &str| {
+        who.at(A)
+            .bearer(&issuer.token_with(json!({ "sub": "ada", "tier": tier })))
+    };
+    for (measure, by) in [
+        ("algorithm = \"sliding_window\"", "user"),
+        ("burst = 5", "user"),
+        ("algorithm = \"sliding_window\"", "route"),
+        ("burst = 5", "global"),
+    ] {
+        let text = house(&format!(
+            "rate = \"5/hour\"\n{measure}\nby = \"{by}\"\ntiers = {{ pro = \"50/s\" }}"
+        ));
+        let gateway = Gateway::with(&text)
+            .upstream("echo", &echo)
+            .issuer("main", &issuer)
+            .start()
+            .await;
+        for _ in 0..5 {
+            assert_eq!(status(&gateway.send(&of("free")).await), 200, "{measure} {by}");
+        }
+        for _ in 0..3 {
+            refused(&gateway.send(&of("free")).await, 429, "rate_limited");
+            assert_eq!(status(&gateway.send(&of("pro")).await), 200, "{measure} {by}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -50,6 +50,7 @@ mod response_headers;
 mod revocation;
 mod shared_answers;
 mod shared_limits;
+mod shared_modes;
 mod stalls;
 mod status_page;
 mod store;

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Gateway, Issuer, Redis, Request, Response, Setup, Upstream, eventually, refused, sha256};
+use crate::harness::{
+    Gateway, Issuer, Redis, Request, Response, Setup, Upstream, eventually, other_text, refused, sha256,
+};
 
 const CURRENT: &str = "gateway_revocations_current";
 
@@ -107,6 +109,25 @@ async fn r23_a_revocation_on_one_gateway_is_refused_by_both_within_a_second_also
     assert_eq!((&line["status"], &line["detail"]), (&json!(401), &json!("revoked")));
 }
 
+/// ECDSA lets everybody who has a token write it in one other way.
+#[tokio::test]
+async fn r23_a_token_is_revoked_in_both_its_texts_whichever_was_named() {
+    let house = House::new().await;
+    let gateway = house.gateway("").await;
+    for (user, named, other) in [("ada", 0, 1), ("bob", 1, 0)] {
+        let token = house.token(user, "t-1");
+        let texts = [other_text(&token), token];
+        for text in &texts {
+            is_let_in(&gateway, text).await;
+        }
+        gateway.write("token", &texts[named]);
+        let output = gateway.run(&["revoke", "--token-file", "token"]).await;
+        assert!(output.status.success(), "{output:?}");
+        is_revoked(&gateway, &texts[named]).await;
+        refused(&ask(&gateway, &texts[other]).await, 401, "token_revoked");
+    }
+}
+
 #[tokio::test]
 async fn a_users_tokens_are_revoked_if_they_were_issued_before_his_time_or_do_not_say_when() {
     let house = House::new().await;
@@ -130,9 +151,12 @@ async fn a_users_tokens_are_revoked_if_they_were_issued_before_his_time_or_do_no
     is_revoked(&gateway, &never).await;
     is_let_in(&gateway, &at).await;
     is_let_in(&gateway, &after).await;
-    // What is no time was meant to revoke something.
+    // What is no time was meant to revoke something. One that is too long to be one is none, and is not read (r38).
+    let long = format!("1{}", " ".repeat(8 << 20));
     for value in [
         &["SET", "gateway:revoked:user:ada", "all"][..],
+        &["SET", "gateway:revoked:user:ada", ""],
+        &["SET", "gateway:revoked:user:ada", &long],
         &["HSET", "gateway:revoked:user:ada", "a", "b"],
     ] {
         let _: () = house.redis.ask(&["DEL", "gateway:revoked:user:ada"]).await;
@@ -140,6 +164,8 @@ async fn a_users_tokens_are_revoked_if_they_were_issued_before_his_time_or_do_no
         let _: redis::Value = house.redis.ask(value).await;
         is_revoked(&gateway, &after).await;
     }
+    let sent = house.redis.sent().await;
+    assert!(sent < 1 << 20, "{sent}");
 }
 
 #[tokio::test]

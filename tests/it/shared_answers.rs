@@ -136,6 +136,21 @@ async fn r45_whoever_writes_redis_becomes_nobody() {
 }
 
 #[tokio::test]
+async fn r38_a_record_that_is_too_long_to_be_one_is_not_read() {
+    let (redis, service, echo) = (Redis::start().await, AuthService::start().await, Upstream::echo().await);
+    service.knows_user("the-key", "ada");
+    let first = one_of(&redis, &service, &echo, RECORD_KEY).await;
+    assert_eq!(status(&first.send(&with_key("the-key")).await), 200);
+    let names: Vec<String> = redis.ask(&["KEYS", "gateway:answer:*"]).await;
+    let () = redis.ask(&["SET", &names[0], &"x".repeat(16 << 20)]).await;
+    let second = one_of(&redis, &service, &echo, RECORD_KEY).await;
+    assert_eq!(status(&second.send(&with_key("the-key")).await), 200);
+    assert_eq!(service.count(), 2, "asked anew");
+    let sent = redis.sent().await;
+    assert!(sent < 1 << 20, "{sent}");
+}
+
+#[tokio::test]
 async fn r45_a_record_that_was_put_back_serves_no_longer_than_it_ever_did() {
     let (redis, service, echo) = (Redis::start().await, AuthService::start().await, Upstream::echo().await);
     service.knows_user("the-key", "ada");

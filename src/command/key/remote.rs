@@ -205,6 +205,7 @@ fn plain(value: &Value) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
+/// Not the duration of the config, which ends at 365 days: a key may live for years.
 fn lifetime(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a number and s, m, h or d, such as 90d".to_owned();
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;

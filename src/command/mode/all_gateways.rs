@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, cmd};
 
-use crate::command::{exit, failed, waiting_for};
+use crate::command::{exit, failed, shown, waiting_for};
 use crate::compile::{Compiled, DecidedBy, StoreSpec};
 use crate::config::Modes;
-use crate::runtime::shared_modes::{ALIVE_MS, GATEWAYS, MODES, REVISION, Report, Reported, ms};
+use crate::runtime::shared_modes::{ALIVE_MS, GATEWAYS, MODES, REVISION, Report, Reported, ms, revision_of};
 use crate::runtime::store::{Link, StoreError, within};
 
 /// How long the gateways have.
@@ -36,7 +36,9 @@ pub(super) fn set(compiled: &Compiled, modes: &Modes, effective: &BTreeMap<Strin
                 .await?;
         }
         shared.is_another().await?;
-        let done = |route: &str, reported: &Reported| effective.get(route).is_some_and(|mode| *mode == reported.mode);
+        let done = |route: &str, reported: Option<&Reported>| {
+            reported.is_some_and(|reported| effective.get(route) == Some(&reported.mode))
+        };
         let routes: Vec<&str> = modes.keys().map(String::as_str).collect();
         shared.wait(&routes, done).await
     })
@@ -45,7 +47,7 @@ pub(super) fn set(compiled: &Compiled, modes: &Modes, effective: &BTreeMap<Strin
 /// Takes back the mode of a route, or of all.
 pub(super) fn reset(compiled: &Compiled, route: Option<&str>) -> ExitCode {
     with(compiled, async |mut shared| {
-        let modes: Modes = shared.ask(cmd("HGETALL").arg(shared.spec.key(MODES))).await?;
+        let modes = shared.modes().await?;
         let routes: Vec<&str> = modes
             .keys()
             .map(String::as_str)
@@ -58,12 +60,16 @@ pub(super) fn reset(compiled: &Compiled, route: Option<&str>) -> ExitCode {
             );
             return Ok(ExitCode::SUCCESS);
         }
-        for route in &routes {
-            let _: u64 = shared.ask(cmd("HDEL").arg(shared.spec.key(MODES)).arg(route)).await?;
-        }
+        let key = shared.spec.key(MODES);
+        let _: u64 = match route {
+            Some(route) => shared.ask(cmd("HDEL").arg(key).arg(route)).await?,
+            None => shared.ask(cmd("DEL").arg(key)).await?,
+        };
         shared.is_another().await?;
         shared
-            .wait(&routes, |_, reported| reported.by != DecidedBy::Shared.name())
+            .wait(&routes, |_, reported| {
+                reported.is_none_or(|reported| reported.by != DecidedBy::Shared.name())
+            })
             .await
     })
 }
@@ -71,21 +77,21 @@ pub(super) fn reset(compiled: &Compiled, route: Option<&str>) -> ExitCode {
 /// Prints the shared modes, and which gateways report what.
 pub(super) fn list(compiled: &Compiled) -> ExitCode {
     with(compiled, async |mut shared| {
-        let modes: Modes = shared.ask(cmd("HGETALL").arg(shared.spec.key(MODES))).await?;
+        let modes = shared.modes().await?;
         if modes.is_empty() {
             println!("no mode is shared");
         }
         for (route, mode) in &modes {
-            println!("{route}  {mode}");
+            println!("{}  {}", shown(route), shown(mode));
         }
         for report in shared.gateways().await?.values() {
             let ours = report.modes.iter().filter(|(route, _)| modes.contains_key(*route));
             let said: Vec<String> = ours
-                .map(|(route, reported)| format!("{route} {}", reported.mode))
+                .map(|(route, reported)| format!("{} {}", shown(route), shown(&reported.mode)))
                 .collect();
             println!(
                 "gateway {}: {}",
-                report.name,
+                shown(&report.name),
                 if said.is_empty() {
                     "-".to_owned()
                 } else {
@@ -124,31 +130,44 @@ impl Shared<'_> {
         self.ask(cmd("SET").arg(self.spec.key(REVISION)).arg(name)).await
     }
 
+    /// All that are shared, by route.
+    async fn modes(&mut self) -> Result<Modes, StoreError> {
+        let modes: BTreeMap<Vec<u8>, Vec<u8>> = self.ask(cmd("HGETALL").arg(self.spec.key(MODES))).await?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(modes.iter().map(|(route, mode)| (text(route), text(mode))).collect())
+    }
+
     /// Gateways that are there, by their ids.
-    async fn gateways(&mut self) -> Result<BTreeMap<String, Report>, StoreError> {
-        let reports: BTreeMap<String, String> = self.ask(cmd("HGETALL").arg(self.spec.key(GATEWAYS))).await?;
+    async fn gateways(&mut self) -> Result<BTreeMap<Vec<u8>, Report>, StoreError> {
+        let reports: BTreeMap<Vec<u8>, Vec<u8>> = self.ask(cmd("HGETALL").arg(self.spec.key(GATEWAYS))).await?;
         let now_ms = ms(self.ask(&mut cmd("TIME")).await?);
         let read = reports
             .into_iter()
-            .filter_map(|(id, report)| Some((id, serde_json::from_str::<Report>(&report).ok()?)));
+            .filter_map(|(id, report)| Some((id, serde_json::from_slice::<Report>(&report).ok()?)));
         let live = read.filter(|(_, report)| now_ms.saturating_sub(report.seen_ms) <= ALIVE_MS);
         Ok(live.collect())
     }
 
     /// Waits until every gateway that is there reports these routes as `done`, and prints each; 1 if one does not in time.
-    async fn wait(&mut self, routes: &[&str], done: impl Fn(&str, &Reported) -> bool) -> Result<ExitCode, StoreError> {
+    async fn wait(
+        &mut self,
+        routes: &[&str],
+        done: impl Fn(&str, Option<&Reported>) -> bool,
+    ) -> Result<ExitCode, StoreError> {
         let began = tokio::time::Instant::now();
         let mut told = Vec::new();
         loop {
-            let revision: String = self.ask(cmd("GET").arg(self.spec.key(REVISION))).await?;
+            let revision: Vec<u8> = self.ask(&mut revision_of(self.spec)).await?;
+            let revision = String::from_utf8_lossy(&revision);
             let gateways = self.gateways().await?;
             let lacking = |report: &Report| -> Vec<String> {
-                let lacks = |route: &&&str| !report.modes.get(**route).is_some_and(|reported| done(route, reported));
+                let lacks = |route: &&&str| !done(route, report.modes.get(**route));
                 routes.iter().filter(lacks).map(|route| (*route).to_owned()).collect()
             };
             for (id, report) in &gateways {
                 if !told.contains(id) && report.revision == revision && lacking(report).is_empty() {
-                    println!("{}: in force after {:.1} s", report.name, began.elapsed().as_secs_f64());
+                    let seconds = began.elapsed().as_secs_f64();
+                    println!("{}: in force after {seconds:.1} s", shown(&report.name));
                     told.push(id.clone());
                 }
             }
@@ -162,14 +181,16 @@ impl Shared<'_> {
                 for (_, report) in gateways.iter().filter(|(id, _)| !told.contains(id)) {
                     let why: Vec<String> = lacking(report)
                         .iter()
-                        .map(|route| match report.modes.get(route) {
-                            Some(reported) => format!("{route} is {} by {}", reported.mode, reported.by),
-                            None => format!("it has no route {route}"),
+                        .map(|name| match (shown(name), report.modes.get(name)) {
+                            (route, Some(Reported { mode, by })) => {
+                                format!("{route} is {} by {}", shown(mode), shown(by))
+                            }
+                            (route, None) => format!("it has no route {route}"),
                         })
                         .collect();
                     eprintln!(
                         "{}: not in force after {} s: {}",
-                        report.name,
+                        shown(&report.name),
                         PATIENCE.as_secs(),
                         why.join(", ")
                     );

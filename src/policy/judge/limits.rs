@@ -29,7 +29,7 @@ pub(super) fn asks<'p>(
     let tier = identity.and_then(|identity| identity.tier.as_deref());
     for limit in limits {
         let Some(plan) = limit.plan_for(tier) else { continue };
-        let key = limit.bucket(facts, route.key, identity);
+        let key = limit.bucket(plan, facts, route.key, identity);
         let asks = if limit.shared { &mut shared } else { &mut own };
         asks.push(Ask { limit, plan, key });
     }

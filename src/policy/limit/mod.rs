@@ -161,6 +161,8 @@ pub struct Plan {
     pub measure: Measure,
     /// Its item of `RateLimit-Policy`, ready to be sent: `"per-user";q=120;w=60`.
     pub policy: HeaderValue,
+    /// Tells its buckets from those of the limit's other plans; 0: the limit's own plan.
+    buckets: u128,
 }
 
 impl Plan {
@@ -178,7 +180,21 @@ impl Plan {
             }
         };
         let policy = HeaderValue::try_from(item).unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
-        Self { measure, policy }
+        Self {
+            measure,
+            policy,
+            buckets: 0,
+        }
+    }
+
+    /// For a tier. Its buckets are its own: what was counted by one plan says nothing under another. A window of a second forgets what
+    /// one of an hour must remember, and a debt at five an hour is none at ten a second.
+    #[must_use]
+    pub fn of_tier(name: &str, unit: Unit, measure: Measure, tier: &str) -> Self {
+        Self {
+            buckets: key_of(format!("{tier}={measure}").as_bytes()),
+            ..Self::new(name, unit, measure)
+        }
     }
 }
 
@@ -215,11 +231,11 @@ impl Limit {
         }
     }
 
-    /// The bucket that this request is counted in; `route` is the route's [`key_of`] its name.
+    /// The bucket of `plan` that this request is counted in; `route` is the route's [`key_of`] its name.
     #[must_use]
-    pub fn bucket(&self, facts: &Facts<'_>, route: u128, identity: Option<&Identity>) -> BucketKey {
+    pub fn bucket(&self, plan: &Plan, facts: &Facts<'_>, route: u128, identity: Option<&Identity>) -> BucketKey {
         let address = || address_key(facts.origin.client, self.ipv6_prefix);
-        match (&self.by, identity) {
+        let BucketKey(caller) = match (&self.by, identity) {
             (By::User, Some(identity)) if identity.counts_as_user() => BucketKey(identity.keys.user),
             (By::Tenant, Some(identity)) => identity.keys.tenant.map_or_else(address, BucketKey),
             (By::Credential, Some(identity)) => BucketKey(identity.keys.credential),
@@ -230,7 +246,8 @@ impl Limit {
                 Some(value) => BucketKey(key_of(value.as_bytes())),
                 None => address(),
             },
-        }
+        };
+        BucketKey(caller ^ plan.buckets)
     }
 }
 

@@ -191,6 +191,7 @@ impl LocalCopy {
     pub(super) fn names_token(&self, token: &VerifiedToken) -> bool {
         let issued_before = |time: i64| token.iat.is_none_or(|iat| iat < time);
         self.names_caller(&token.identity)
+            || token.twin.is_some_and(|twin| self.has(Subject::Token, || twin))
             || token.jti.is_some_and(|jti| self.has(Subject::Jti, || jti))
             || self.since(token.identity.keys.user).is_some_and(issued_before)
     }

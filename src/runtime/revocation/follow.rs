@@ -22,6 +22,9 @@ const LOOK_AT_SERVERS_EVERY: u32 = 4;
 /// Between attempts to follow again.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// A longer text is no time, in bytes. No more is read of any.
+const LONGEST_TIME: u64 = 64;
+
 /// Of somebody who reads once.
 const ATTEMPTS: usize = 3;
 
@@ -182,33 +185,52 @@ impl Reader<'_> {
                 self.copy.note(self.spec, found, Some(1));
             }
         } else {
-            let there = |said| !matches!(said, Ok(Value::Int(0)));
-            self.note_what(tracking, "EXISTS", &marks, |said| there(said).then_some(1))
-                .await?;
+            self.note_whether(tracking, &marks, 1).await?;
         }
-        self.note_what(tracking, "GET", &times, time_in).await
+        self.note_times(tracking, &times).await
     }
 
-    async fn note_what(
-        &self,
-        tracking: &Tracking,
-        command: &str,
-        keys: &[(&[u8], Found)],
-        there: impl Fn(Result<Value, StoreError>) -> Option<i64>,
-    ) -> Result<(), StoreError> {
-        let names: Vec<&[u8]> = keys.iter().map(|(key, _)| *key).collect();
-        for ((_, found), said) in keys.iter().zip(tracking.ask(command, &names).await?) {
-            self.copy.note(self.spec, *found, there(said));
+    /// Notes which keys are there, with this value.
+    async fn note_whether(&self, tracking: &Tracking, keys: &[(&[u8], Found)], value: i64) -> Result<(), StoreError> {
+        let there = |said| !matches!(said, Ok(Value::Int(0)));
+        for (found, said) in ask(tracking, "EXISTS", keys, &[]).await? {
+            self.copy.note(self.spec, found, there(said).then_some(value));
         }
         Ok(())
     }
+
+    /// Notes users' times. What is not there reads as empty; whether it is there is asked then.
+    async fn note_times(&self, tracking: &Tracking, keys: &[(&[u8], Found)]) -> Result<(), StoreError> {
+        let mut empty = Vec::new();
+        let said = ask(tracking, "GETRANGE", keys, &[0, LONGEST_TIME]).await?;
+        for ((key, _), (found, said)) in keys.iter().zip(said) {
+            match time_in(said) {
+                Some(time) => self.copy.note(self.spec, found, Some(time)),
+                None => empty.push((*key, found)),
+            }
+        }
+        self.note_whether(tracking, &empty, i64::MAX).await
+    }
 }
 
-/// A user's time, as his key says. A value that is none revokes all of his tokens: somebody meant to revoke something.
+/// What each key was found to be, and what the store says of it now.
+async fn ask(
+    tracking: &Tracking,
+    command: &str,
+    keys: &[(&[u8], Found)],
+    numbers: &[u64],
+) -> Result<impl Iterator<Item = (Found, Result<Value, StoreError>)>, StoreError> {
+    let (names, found): (Vec<&[u8]>, Vec<Found>) = keys.iter().copied().unzip();
+    let said = tracking.ask(command, &names, numbers).await?;
+    Ok(found.into_iter().zip(said))
+}
+
+/// A user's time, as his key says; `None`: nothing. A value that is none revokes all of his tokens: somebody meant to revoke
+/// something.
 fn time_in(said: Result<Value, StoreError>) -> Option<i64> {
     let text = match said {
-        Ok(Value::Nil) => return None,
-        Ok(Value::BulkString(text)) => text,
+        Ok(Value::BulkString(text)) if text.is_empty() => return None,
+        Ok(Value::BulkString(text)) if text.len() as u64 <= LONGEST_TIME => text,
         Ok(_) | Err(_) => Vec::new(),
     };
     let text = String::from_utf8_lossy(&text);

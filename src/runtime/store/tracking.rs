@@ -129,7 +129,7 @@ impl Tracking {
         }
     }
 
-    /// Asks one command about each key; an answer may be that it was refused.
+    /// Asks one command about each key, with these numbers after it; an answer may be that it was refused.
     ///
     /// # Errors
     /// No answer in time, or a connection that broke.
@@ -137,6 +137,7 @@ impl Tracking {
         &self,
         command: &str,
         keys: &[&[u8]],
+        numbers: &[u64],
     ) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
         let mut answers = Vec::with_capacity(keys.len());
         match self.asked.clone() {
@@ -144,7 +145,7 @@ impl Tracking {
                 for some in keys.chunks(ASKED_AT_ONCE) {
                     let mut all = redis::pipe();
                     for key in some {
-                        all.cmd(command).arg(*key);
+                        all.cmd(command).arg(*key).arg(numbers);
                     }
                     let values = within(ANSWER_TIMEOUT, link.req_packed_commands(&all, 0, some.len())).await?;
                     let said = |value: Value| value.extract_error().map_err(|error| StoreError::from(&error));
@@ -155,7 +156,7 @@ impl Tracking {
             Link::Cluster(mut link) => {
                 for key in keys {
                     let mut asked = redis::cmd(command);
-                    asked.arg(*key);
+                    asked.arg(*key).arg(numbers);
                     answers.push(match within(ANSWER_TIMEOUT, link.req_packed_command(&asked)).await {
                         Err(error) if error.is_of_the_connection() => return Err(error),
                         said => said,

@@ -113,7 +113,7 @@ fn gather(compiled: &Compiled, opened: &Opened<'_, '_>, corpus: &Corpus) -> Evid
             return Err(TokenFault::KeysUnavailable);
         }
         let keys = spec.with_secrets(published.unwrap_or_default());
-        verify(&parsed, &spec.rules, &keys, 0)
+        verify(&parsed, &spec.rules, &keys)
     });
     Evidence::Token(verified.map(Arc::new))
 }

@@ -160,6 +160,23 @@ pub fn forged(token: &str) -> String {
     format!("{input}.{other}{rest}")
 }
 
+/// This token of ES256 with its other signature, `(r, n - s)`, which holds as well and which everybody can make.
+pub fn other_text(token: &str) -> String {
+    // P-256's n, in two halves.
+    const ORDER: [u128; 2] = [
+        0xffff_ffff_0000_0000_ffff_ffff_ffff_ffff,
+        0xbce6_faad_a717_9e84_f3b9_cac2_fc63_2551,
+    ];
+    let (input, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = BASE64.decode(signature).unwrap();
+    let half = |at: usize| u128::from_be_bytes(signature[at..at + 16].try_into().unwrap());
+    let (low, borrow) = ORDER[1].overflowing_sub(half(48));
+    let high = ORDER[0] - half(32) - u128::from(borrow);
+    signature[32..48].copy_from_slice(&high.to_be_bytes());
+    signature[48..].copy_from_slice(&low.to_be_bytes());
+    format!("{input}.{}", BASE64.encode(signature))
+}
+
 /// How the issuer's server behaves.
 #[derive(Clone)]
 enum Mood {

@@ -29,7 +29,7 @@ pub use clock::Clock;
 pub use collector::{Collector, Exported};
 pub use dice::Dice;
 pub use gateway::{Gateway, OPEN, Setup, open_to, with_listener};
-pub use issuer::{Issuer, Key, forged};
+pub use issuer::{Issuer, Key, forged, other_text};
 pub use names::Names;
 pub use redis::{Redis, RedisCluster};
 pub use upstream::{Conversation, Gate, Received, Upstream};

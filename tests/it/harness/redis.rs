@@ -144,6 +144,14 @@ impl Redis {
         assert_eq!(replicas, 1, "the replica did not follow");
     }
 
+    /// How many bytes it has sent to all who asked it anything.
+    pub async fn sent(&self) -> u64 {
+        let info: String = self.ask(&["INFO", "stats"]).await;
+        let mut lines = info.lines();
+        let sent = lines.find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+        sent.expect("it counts").trim().parse().unwrap()
+    }
+
     /// Asks it a command, as any other client would.
     pub async fn ask<T: FromRedisValue>(&self, command: &[impl ToRedisArgs]) -> T {
         let client = redis::Client::open(self.url()).unwrap();

@@ -25,6 +25,18 @@ const RSA: [(Algorithm, &RsaParameters); 6] = [
     (Algorithm::PS512, &RSA_PSS_2048_8192_SHA512),
 ];
 
+/// The y of the points of Ed25519 that have order 8, little-endian.
+const ORDER_8: [[u8; 32]; 2] = [
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+];
+
 /// A public key, parsed once for each algorithm that it may verify.
 pub(super) struct PublicKey {
     pub(super) kid: Option<Box<str>>,
@@ -80,12 +92,20 @@ struct Jwk {
     y: Option<String>,
     /// The private part of every asymmetric type.
     d: Option<IgnoredAny>,
+    /// And what of RSA's tells as much (RFC 7518 §6.3.2).
+    p: Option<IgnoredAny>,
+    q: Option<IgnoredAny>,
+    dp: Option<IgnoredAny>,
+    dq: Option<IgnoredAny>,
+    qi: Option<IgnoredAny>,
+    oth: Option<IgnoredAny>,
 }
 
 impl Jwk {
     fn judge_purpose(&self) -> Result<(), SkipReason> {
         // An issuer that publishes a private key has lost it.
-        if self.d.is_some() {
+        let private = [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth];
+        if private.into_iter().any(Option::is_some) {
             return Err(SkipReason::PrivateKey);
         }
         let signs = self.purpose.as_deref().is_none_or(|purpose| purpose == "sig");
@@ -144,8 +164,27 @@ impl Jwk {
         if x.len() != 32 {
             return Err(SkipReason::NotOnCurve);
         }
+        if is_of_small_order(&x) {
+            return Err(SkipReason::SmallOrder);
+        }
         let key = ParsedPublicKey::new(&ED25519, x).map_err(|_| SkipReason::NotOnCurve)?;
         Ok(vec![(Algorithm::EdDSA, key)])
+    }
+}
+
+/// Whether this point of Ed25519 vanishes when it is multiplied by 8: then anybody can sign for it, as for an RSA exponent of 1
+/// (RFC 8032 §5.1.7 and its erratum leave such keys to the application). By its y alone, in every encoding: 0, 1 and -1 can be
+/// written beyond the prime too.
+fn is_of_small_order(point: &[u8]) -> bool {
+    let Some((last, rest)) = point.split_last() else {
+        return false;
+    };
+    // The highest bit is the sign of x.
+    let y = [rest, &[last & 0x7f]].concat();
+    match y.as_slice() {
+        [0 | 1, zeros @ ..] if zeros.iter().all(|byte| *byte == 0) => true,
+        [0xec..=0xee, ones @ .., 0x7f] if ones.iter().all(|byte| *byte == 0xff) => true,
+        other => ORDER_8.iter().any(|order_8| order_8 == other),
     }
 }
 
@@ -178,6 +217,7 @@ pub enum SkipReason {
     RsaModulus,
     RsaExponent,
     NotOnCurve,
+    SmallOrder,
 }
 
 impl fmt::Display for SkipReason {
@@ -193,6 +233,7 @@ impl fmt::Display for SkipReason {
             Self::UnfitAlgorithm => "alg is unknown or does not fit the key",
             Self::RsaModulus => "the RSA modulus is not an odd number of 2048 to 8192 bits",
             Self::RsaExponent => "the RSA exponent is not an odd number of 2 to 32 bits",
+            Self::SmallOrder => "anybody can sign for a point of small order",
             Self::NotOnCurve => "not a point of its curve, each coordinate in full width",
         })
     }

@@ -8,7 +8,9 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use super::twin::twin;
 use crate::policy::authn::unique_json;
+use crate::policy::digest::SecretDigest;
 use crate::policy::token::{Algorithm, TokenFault};
 
 /// The longest token that is looked at, in bytes.
@@ -55,6 +57,7 @@ pub fn parse(token: &str) -> Result<Unverified<'_>, TokenFault> {
         algorithm,
         kid: kid.map(Box::from),
         claims,
+        text: token,
         signing_input: token.get(..signed).ok_or(TokenFault::Malformed)?,
         signature: decoded(signature)?,
     })
@@ -149,6 +152,7 @@ pub struct Unverified<'t> {
     algorithm: Algorithm,
     kid: Option<Box<str>>,
     claims: Map<String, Value>,
+    text: &'t str,
     signing_input: &'t str,
     signature: Vec<u8>,
 }
@@ -176,6 +180,15 @@ impl Unverified<'_> {
     #[must_use]
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
+    }
+
+    /// By what those know it who have seen its text: its digest, and that of the other text that is as good.
+    pub(super) fn digests(&self) -> (u128, Option<u128>) {
+        let twin = twin(self.algorithm, &self.signature).map(|signature| {
+            let text = format!("{}.{}", self.signing_input, BASE64_URL_SAFE_NO_PAD.encode(signature));
+            SecretDigest::of(text.as_bytes()).half()
+        });
+        (SecretDigest::of(self.text.as_bytes()).half(), twin)
     }
 
     /// The bytes under the signature (RFC 7515 §5.1).

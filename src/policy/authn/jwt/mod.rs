@@ -9,6 +9,7 @@
 mod jwk;
 mod jws;
 mod key_set;
+mod twin;
 pub(super) mod verify;
 
 #[cfg(test)]

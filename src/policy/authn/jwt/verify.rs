@@ -16,19 +16,14 @@ const MAX_TIME_S: i64 = 1 << 53;
 /// Most audiences of a token.
 const MAX_AUDIENCES: usize = 256;
 
-/// Judges `token` by `rules` with `keys`, all but its time. `credential` is the digest that the identity carries.
+/// Judges `token` by `rules` with `keys`, all but its time.
 ///
 /// The cheap and decisive comes first: an algorithm that is not allowed reaches no key, a token that no key signed has
 /// none of its claims read.
 ///
 /// # Errors
 /// The first [`TokenFault`]. After [`TokenFault::UnknownKey`] newer keys may help.
-pub fn verify(
-    token: &Unverified<'_>,
-    rules: &TokenRules,
-    keys: &KeySet,
-    credential: u128,
-) -> Result<VerifiedToken, TokenFault> {
+pub fn verify(token: &Unverified<'_>, rules: &TokenRules, keys: &KeySet) -> Result<VerifiedToken, TokenFault> {
     if !rules.algorithms.contains(&token.algorithm()) {
         return Err(TokenFault::AlgorithmNotAllowed);
     }
@@ -38,10 +33,18 @@ pub fn verify(
         return Err(TokenFault::UnknownIssuer);
     }
     let exp = time(token.claims(), "exp", TokenFault::BadExpiry)?.ok_or(TokenFault::BadExpiry)?;
-    judge_claims(token.claims(), rules, credential, exp)
+    let (own, twin) = token.digests();
+    // Whichever of the two texts comes, it is one credential.
+    let credential = twin.map_or(own, |twin| twin.min(own));
+    let verified = judge_claims(token.claims(), rules, credential, exp)?;
+    Ok(VerifiedToken {
+        twin: twin.map(|twin| twin.max(own)),
+        ..verified
+    })
 }
 
-/// Judges claims that somebody trusted has vouched for, by signature or by word. They end at `exp`, in Unix seconds.
+/// Judges claims that somebody trusted has vouched for, by signature or by word. They end at `exp`, in Unix seconds; `credential` is
+/// the digest that the identity carries.
 pub(in crate::policy::authn) fn judge_claims(
     claims: &Map<String, Value>,
     rules: &TokenRules,
@@ -80,6 +83,7 @@ pub(in crate::policy::authn) fn judge_claims(
         nbf,
         iat,
         jti,
+        twin: None,
         audiences,
         kept_claims: rules
             .kept_claims

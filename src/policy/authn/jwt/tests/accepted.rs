@@ -2,6 +2,8 @@
 
 use aws_lc_rs::hmac::{HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
 use aws_lc_rs::rsa::KeySize;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::issuer::{
@@ -9,6 +11,7 @@ use super::issuer::{
     compact, hmac, rules, set_of, signed,
 };
 use super::judge;
+use crate::policy::authn::jwt::twin::twin;
 use crate::policy::authn::jwt::{KeySet, parse, verify};
 use crate::policy::digest::key_of;
 use crate::policy::identity::{AuthMethod, ClaimPath, HeaderText};
@@ -28,7 +31,6 @@ fn judged_by(rules: &TokenRules, payload: &str) -> Result<VerifiedToken, TokenFa
         &parse(&signed(ED_HEADER, payload)).unwrap(),
         rules,
         &set_of(&[ED.jwk()]),
-        7,
     )
 }
 
@@ -69,6 +71,31 @@ fn takes_elliptic_and_edwards_curves() {
         // The reference has no ES512.
         assert!(algorithm == Algorithm::ES512 || reference(&token, key), "{algorithm:?}");
     }
+}
+
+/// By whoever has the one, without the key.
+#[test]
+fn an_ecdsa_token_is_one_credential_in_both_its_texts() {
+    for (key, algorithm) in [
+        (&*P256, Algorithm::ES256),
+        (&*P384, Algorithm::ES384),
+        (&*P521, Algorithm::ES512),
+    ] {
+        let token = key.token(algorithm);
+        let (input, signature) = token.rsplit_once('.').unwrap();
+        let other = twin(algorithm, &BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+        let other = format!("{input}.{}", BASE64_URL_SAFE_NO_PAD.encode(other));
+        assert_ne!(token, other);
+        let known_by = |token: &str| {
+            let verified = judge(token, &all_keys()).unwrap();
+            (verified.identity.keys.credential, verified.twin.unwrap())
+        };
+        let mut digests = [key_of(token.as_bytes()), key_of(other.as_bytes())];
+        digests.sort_unstable();
+        assert_eq!(known_by(&token), digests.into(), "{algorithm:?}");
+        assert_eq!(known_by(&other), digests.into(), "{algorithm:?}");
+    }
+    assert_eq!(judge(&ED.token(Algorithm::EdDSA), &all_keys()).unwrap().twin, None);
 }
 
 #[test]
@@ -151,7 +178,8 @@ fn named(mut jwk: Value, kid: impl Into<Value>) -> Value {
 
 #[test]
 fn makes_the_identity_of_the_claims() {
-    let verified = judge(&signed(ED_HEADER, &claims().to_string()), &all_keys()).unwrap();
+    let token = signed(ED_HEADER, &claims().to_string());
+    let verified = judge(&token, &all_keys()).unwrap();
     let identity = &verified.identity;
     assert_eq!(identity.method, AuthMethod::Jwt);
     assert_eq!(identity.user.as_str(), "ada");
@@ -162,7 +190,7 @@ fn makes_the_identity_of_the_claims() {
     assert_eq!(texts(&identity.permissions), ["tasks.read", "tasks.create"]);
     assert_eq!(identity.tier.as_deref(), Some("pro"));
     assert_eq!(identity.issuer.as_deref(), Some("codelab"));
-    assert_eq!(identity.keys.credential, 7);
+    assert_eq!(identity.keys.credential, key_of(token.as_bytes()));
     let headers: Vec<_> = identity
         .headers
         .iter()

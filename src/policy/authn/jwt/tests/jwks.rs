@@ -1,5 +1,6 @@
 //! JWK sets: which keys are used, which are left out and why, and the limits.
 
+use aws_lc_rs::signature::{ED25519, ParsedPublicKey};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -93,6 +94,52 @@ fn leaves_out_keys_by_type_curve_and_purpose() {
     for jwk in [RSA.jwk(), P256.jwk(), ED.jwk()] {
         assert_eq!(reason(with(jwk, "d", "AAAA")), Some(SkipReason::PrivateKey));
     }
+    for part in ["p", "q", "dp", "dq", "qi", "oth"] {
+        assert_eq!(
+            reason(with(RSA.jwk(), part, "AAAA")),
+            Some(SkipReason::PrivateKey),
+            "{part}"
+        );
+    }
+}
+
+/// `(0, 1)`, and no more: the signature that holds for such a key, for one message of eight at least.
+#[test]
+fn leaves_out_points_for_which_anybody_can_sign() {
+    let filled = |first: u8, middle: u8, last: u8| {
+        let mut y = [middle; 32];
+        (y[0], y[31]) = (first, last);
+        y
+    };
+    let hex = |text: &str| -> [u8; 32] {
+        std::array::from_fn(|place| u8::from_str_radix(&text[2 * place..2 * place + 2], 16).unwrap())
+    };
+    let small = [
+        filled(0, 0, 0),
+        filled(1, 0, 0),
+        filled(0xec, 0xff, 0x7f),
+        filled(0xed, 0xff, 0x7f),
+        filled(0xee, 0xff, 0x7f),
+        hex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        hex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+    ];
+    let signature = [filled(1, 0, 0), [0; 32]].concat();
+    let mut forged = 0;
+    for mut point in small {
+        for sign in [0, 0x80] {
+            point[31] = point[31] & 0x7f | sign;
+            let reason = reason(with(ED.jwk(), "x", b64(point)));
+            assert!(
+                matches!(reason, Some(SkipReason::SmallOrder | SkipReason::NotOnCurve)),
+                "{point:x?}: {reason:?}"
+            );
+            if let Ok(key) = ParsedPublicKey::new(&ED25519, point) {
+                forged += usize::from((0_u8..64).any(|message| key.verify_sig(&[message], &signature).is_ok()));
+            }
+        }
+    }
+    assert!(forged >= 7, "the library takes {forged} of them");
+    assert_eq!(reason(ED.jwk()), None);
 }
 
 #[test]
