@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -54,7 +55,7 @@ async fn play(options: &Options) -> io::Result<ExitCode> {
         Ok(gateway) => gateway,
         Err(errors) => return Ok(invalid_config(&errors)),
     };
-    let serving = Serving::start(gateway, Inherited::default()).await?;
+    let serving = Serving::start(Arc::new(gateway), Inherited::default()).await?;
     let public = serving
         .listeners
         .first()

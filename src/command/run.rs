@@ -5,7 +5,6 @@ use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,9 +21,6 @@ use super::serving::{Leaving, Serving};
 use super::sockets::Inherited;
 use super::takeover::{Offer, Takeover};
 use super::{compiled, failed, invalid_config};
-
-/// Between looks at whether this gateway is ready to take over.
-const READY_LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -54,7 +50,7 @@ pub(super) fn run(path: &Path, options: &Options) -> ExitCode {
         Err(errors) => return invalid_config(&errors),
     };
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let served = control.and_then(|control| control.block_on(serve(gateway, watch, options.takeover)));
+    let served = control.and_then(|control| control.block_on(serve(Arc::new(gateway), watch, options.takeover)));
     log.end();
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,7 +58,7 @@ pub(super) fn run(path: &Path, options: &Options) -> ExitCode {
     }
 }
 
-async fn serve(gateway: Gateway, watch: Watch, takes_over: bool) -> io::Result<()> {
+async fn serve(gateway: Arc<Gateway>, watch: Watch, takes_over: bool) -> io::Result<()> {
     // Before anything listens: a signal from now on is a request to drain, not a death.
     let mut stop = Stop::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -73,11 +69,14 @@ async fn serve(gateway: Gateway, watch: Watch, takes_over: bool) -> io::Result<(
     } else {
         (None, Inherited::from_service_manager()?)
     };
-    let serving = Serving::start(gateway, inherited).await?;
-    let offer = enter_service(&serving.gateway, takeover, &door).await;
     let asked = Arc::new(Notify::new());
-    tokio::spawn(watch.run(serving.gateway.clone(), asked.clone()));
-    tokio::spawn(shared_modes::keep(serving.gateway.clone()));
+    tokio::spawn(watch.run(gateway.clone(), asked.clone()));
+    tokio::spawn(shared_modes::keep(gateway.clone()));
+    let serving = tokio::select! {
+        serving = Serving::start(gateway, inherited) => serving?,
+        () = stop.told() => return Ok(()),
+    };
+    let offer = enter_service(takeover, &door);
     let leaving = {
         let taken = async {
             match &offer {
@@ -107,13 +106,9 @@ async fn serve(gateway: Gateway, watch: Watch, takes_over: bool) -> io::Result<(
     Ok(())
 }
 
-/// Once it is ready: the gateway before is told to drain, the service manager that this is the service now, and the door is open
-/// for the next.
-async fn enter_service(gateway: &Gateway, takeover: Option<Takeover>, door: &Path) -> Option<Offer> {
+/// The gateway before is told to drain, the service manager that this is the service now, and the door is open for the next.
+fn enter_service(takeover: Option<Takeover>, door: &Path) -> Option<Offer> {
     if let Some(takeover) = takeover {
-        while !gateway.is_ready() {
-            tokio::time::sleep(READY_LOOK).await;
-        }
         match takeover.complete() {
             Ok(()) => tracing::info!("took over"),
             Err(error) => tracing::warn!(error = %error, "the gateway before has gone already"),

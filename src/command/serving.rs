@@ -20,6 +20,9 @@ use super::sockets::{ADMIN, Inherited};
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const SWEEP_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
 
+/// Between looks at whether this gateway is ready to take over.
+const READY_LOOK: Duration = Duration::from_millis(20);
+
 /// Between looks at whether the last connection has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -47,20 +50,29 @@ pub(super) enum Leaving {
 }
 
 impl Serving {
-    /// Binds everything that is not `inherited`, then starts. On the control runtime.
+    /// Learns what must be known before a request is judged, binds everything that is not `inherited`, then starts; what follows
+    /// another gateway, once it is ready. On the control runtime.
     ///
     /// # Errors
     /// What could not be bound or started, by name.
-    pub(super) async fn start(gateway: Gateway, mut inherited: Inherited) -> io::Result<Self> {
-        let gateway = Arc::new(gateway);
+    pub(super) async fn start(gateway: Arc<Gateway>, mut inherited: Inherited) -> io::Result<Self> {
+        gateway.start_refreshing();
+        let follows = inherited.are_served();
         let config = gateway.snapshot().config.clone();
         let admin = inherited.take(ADMIN, config.admin.address).pop();
         let admin = Admin::bind(config.admin.address, admin)
             .await
             .map_err(|error| named("admin", config.admin.address, error))?;
+        let address = admin.address;
+        let mut sockets = vec![(ADMIN.to_owned(), admin.socket()?)];
+        let admin_port = tokio::spawn(answer_probes(admin, gateway.clone(), follows)).abort_handle();
+        // A port that is not open sends a client elsewhere; one that is, by what is not known yet, would judge it wrongly.
+        gateway.knows_what_is_shared().await;
+        while follows && !gateway.has_tried_keys() {
+            tokio::time::sleep(READY_LOOK).await;
+        }
         let bound = bind(&gateway, &config, &mut inherited)?;
         inherited.close_the_rest();
-        let mut sockets = vec![(ADMIN.to_owned(), admin.socket()?)];
         for (listener, socket) in &bound {
             sockets.push((listener.config.name.clone(), socket.try_clone()?));
         }
@@ -70,11 +82,9 @@ impl Serving {
             .collect();
         listeners.dedup();
         let workers = start_workers(&gateway, bound)?;
-        gateway.start_refreshing();
+        gateway.enter(Phase::Serving);
         tokio::spawn(sweep(gateway.clone()));
         tokio::spawn(probe::watch(gateway.clone()));
-        let address = admin.address;
-        let admin_port = tokio::spawn(admin.serve(gateway.clone())).abort_handle();
         for (name, address) in &listeners {
             tracing::info!(listener = %name, address = %address, "listening");
         }
@@ -126,6 +136,14 @@ impl Serving {
         }
         self.gateway.export_last_spans().await;
     }
+}
+
+/// Where another gateway answers still, a probe must not find the one that is not ready.
+async fn answer_probes(admin: Admin, gateway: Arc<Gateway>, follows: bool) {
+    if follows {
+        gateway.reached(Phase::Serving).await;
+    }
+    admin.serve(gateway).await;
 }
 
 /// Each socket with its listener; those of one listener follow each other.

@@ -67,6 +67,11 @@ impl Inherited {
         });
     }
 
+    /// Whether another gateway serves on them still.
+    pub(super) fn are_served(&self) -> bool {
+        self.0.iter().any(|socket| socket.from == From::Gateway)
+    }
+
     /// Takes the sockets of a listener out; none: it must bind its own.
     pub(super) fn take(&mut self, name: &str, address: SocketAddr) -> Vec<TcpListener> {
         let fits = |socket: &mut Socket| {

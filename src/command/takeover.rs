@@ -28,7 +28,8 @@ const NAME_BYTES: usize = 256;
 /// What the new gateway says once it serves.
 const SERVES: u8 = b'S';
 
-/// How long the other process may be silent. A new gateway waits for its issuers' first keys before it says that it serves.
+/// How long the other process may be silent. A new gateway asks for its issuers' keys, and for what gateways
+/// share, before it says that it serves.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a running gateway can be taken over from; removed with it, unless another has taken the place.

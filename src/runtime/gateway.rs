@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -19,6 +20,9 @@ use super::shared_modes::SharedModes;
 use super::snapshot::Snapshot;
 use super::upstream::Resolver;
 use super::validator::{self, Validator};
+
+/// A store that hangs holds the first connection up for this long at most, as an issuer does readiness.
+const SHARED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The running gateway.
 pub struct Gateway {
@@ -54,6 +58,8 @@ pub struct Reload {
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// Learns what it must know first; nothing is accepted yet.
+    Starting,
     /// Serves.
     Serving,
     /// Told to stop: not ready any more, still accepting.
@@ -81,7 +87,7 @@ impl Gateway {
             log,
             clock,
             workers,
-            phase: watch::Sender::new(Phase::Serving),
+            phase: watch::Sender::new(Phase::Starting),
             connections: AtomicUsize::new(0),
             was_ready: AtomicBool::new(false),
             reload: ArcSwap::default(),
@@ -273,14 +279,39 @@ impl Gateway {
         *self.phase.borrow() >= phase
     }
 
+    /// Waits until this gateway judges by what it shares with others, the modes of routes and what is revoked, or cannot.
+    ///
+    /// INVARIANT: what runs `shared_modes::keep` and follows `shared_modes.changed` runs already.
+    pub async fn knows_what_is_shared(&self) {
+        let snapshot = self.snapshot();
+        if snapshot.store.is_none() {
+            return;
+        }
+        let known = async {
+            self.shared_modes.looked().await;
+            if let Some(revocations) = &snapshot.revocations {
+                revocations.tried().await;
+            }
+        };
+        if tokio::time::timeout(SHARED_PATIENCE, known).await.is_err() {
+            tracing::warn!("Redis takes too long: serving without what gateways share");
+        }
+    }
+
     /// Whether requests may be sent here: serving, and every issuer's keys were tried.
     #[must_use]
     pub fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving && self.has_tried_keys()
+    }
+
+    /// Whether every issuer's keys were tried.
+    #[must_use]
+    pub fn has_tried_keys(&self) -> bool {
         if !self.was_ready.load(Ordering::Relaxed) {
             let tried = self.snapshot.load().keys.iter().all(|keys| keys.tried());
             self.was_ready.store(tried, Ordering::Relaxed);
         }
-        self.was_ready.load(Ordering::Relaxed) && *self.phase.borrow() == Phase::Serving
+        self.was_ready.load(Ordering::Relaxed)
     }
 
     /// Counts a connection in.

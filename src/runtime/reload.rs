@@ -93,6 +93,7 @@ impl Watch {
                 self.refused = Some(refused);
             }
         }
+        gateway.shared_modes.loaded(shared);
     }
 }
 

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use redis::{Cmd, FromRedisValue, Script, ScriptInvocation, cmd};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce, watch};
 
 use crate::compile::StoreSpec;
 use crate::config::Modes;
@@ -89,6 +89,10 @@ pub struct SharedModes {
     applied: ArcSwap<String>,
     changed: Notify,
     newest: Mutex<Newest>,
+    /// What the config was last loaded with, whether it held or not.
+    loaded: watch::Sender<Arc<Read>>,
+    /// A first look has ended, and the config was loaded with what it brought.
+    looked: SetOnce<()>,
 }
 
 /// What was read in one look.
@@ -115,9 +119,30 @@ impl SharedModes {
         self.applied.store(Arc::new(read.revision.clone()));
     }
 
+    /// A config was loaded with these, or did not hold.
+    pub(super) fn loaded(&self, read: Arc<Read>) {
+        self.loaded.send_replace(read);
+    }
+
+    /// Waits until what the store has was looked for once, and is in force if it is anything that can be.
+    pub(super) async fn looked(&self) {
+        self.looked.wait().await;
+    }
+
     /// Waits until they are others.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Waits until the config was loaded with what was last read.
+    async fn are_loaded(&self) {
+        let read = self.read();
+        // The sender is ours: it cannot be gone.
+        let _ = self
+            .loaded
+            .subscribe()
+            .wait_for(|loaded| loaded.modes == read.modes)
+            .await;
     }
 
     fn set(&self, read: Read) {
@@ -125,13 +150,14 @@ impl SharedModes {
         if **before == read {
             return;
         }
-        let is_in_force = **self.applied.load() == before.revision;
-        if before.modes != read.modes {
-            self.changed.notify_one();
-        } else if is_in_force {
+        let are_others = before.modes != read.modes;
+        if !are_others && **self.applied.load() == before.revision {
             self.applied(&read);
         }
         self.read.store(Arc::new(read));
+        if are_others {
+            self.changed.notify_one();
+        }
     }
 }
 
@@ -141,11 +167,10 @@ pub async fn keep(gateway: Arc<Gateway>) {
     let name = format!("{}:{}", host_name(), std::process::id());
     let mut rounds: u32 = 0;
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(INTERVAL) => {}
-            () = gateway.reached(Phase::Leaving) => break,
-        }
         let snapshot = gateway.snapshot();
+        if let Some(store) = &snapshot.store {
+            store.tried().await;
+        }
         match &snapshot.store {
             None => gateway.shared_modes.set(Read::default()),
             Some(store) if store.is_up() => {
@@ -156,6 +181,11 @@ pub async fn keep(gateway: Arc<Gateway>) {
                 rounds = rounds.wrapping_add(1);
             }
             Some(_) => {}
+        }
+        let _ = gateway.shared_modes.looked.set(());
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            () = gateway.reached(Phase::Leaving) => break,
         }
     }
     if let Some(store) = &gateway.snapshot().store {
@@ -169,6 +199,7 @@ async fn exchange(gateway: &Gateway, store: &Store, id: &str, name: &str, rounds
     let read = read(gateway, store, &revision).await?;
     tell_of_ignored(&read, &gateway.shared_modes.read());
     gateway.shared_modes.set(read);
+    gateway.shared_modes.are_loaded().await;
     let time: (u64, u64) = ask(store, &mut cmd("TIME")).await?;
     let report = Report {
         name: name.to_owned(),

@@ -177,8 +177,10 @@ impl Snapshot {
         let revocations = compiled.revocation.zip(store.clone()).map(|(spec, store)| {
             let known = previous.and_then(|old| old.revocations.as_ref());
             let same = known.filter(|revocations| revocations.are_of(&spec, &store));
-            same.cloned()
-                .unwrap_or_else(|| Arc::new(Revocations::start(spec, store, metrics.revocations(), clock)))
+            same.cloned().unwrap_or_else(|| {
+                let metrics = metrics.revocations();
+                Arc::new(Revocations::start(spec, store, metrics, clock, known.map(|old| &**old)))
+            })
         });
         let telemetry = compiled.telemetry.map(|spec| {
             let old = previous.and_then(|old| old.telemetry.as_ref());

@@ -15,7 +15,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, SetOnce, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::compile::{Servers, StoreSpec};
@@ -45,6 +45,8 @@ struct Kept {
     suspected: Notify,
     /// Why it is away; empty: it is not.
     error: ArcSwap<String>,
+    /// A first attempt to connect has ended, well or not.
+    tried: SetOnce<()>,
 }
 
 /// Why the store gave no answer.
@@ -71,6 +73,7 @@ impl Store {
             link: ArcSwapOption::empty(),
             suspected: Notify::new(),
             error: ArcSwap::from_pointee("not connected yet".to_owned()),
+            tried: SetOnce::new(),
         });
         let runtime = keeper::start(kept.clone(), ended);
         Self {
@@ -113,6 +116,11 @@ impl Store {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.kept.link.load().is_some()
+    }
+
+    /// Waits until it is known whether it answers.
+    pub(super) async fn tried(&self) {
+        self.kept.tried.wait().await;
     }
 
     /// Why it is away; `None`: it is not.

@@ -21,6 +21,7 @@ mod exactness;
 mod expiry;
 mod explain;
 mod faults;
+mod first_look;
 #[allow(dead_code, unused_imports)] // subjects use it as they need it
 mod harness;
 mod http2;

@@ -258,6 +258,65 @@ async fn with_deny_nobody_is_let_in_by_revocations_that_may_be_old() {
     becomes(&gateway, &token, 200).await;
 }
 
+/// Writes this config over the gateway's, and waits until it is in force.
+async fn reload(gateway: &Gateway, config: &str) {
+    let generation = gateway.metric("gateway_config_generation").await.unwrap();
+    gateway.write("gateway.toml", config);
+    gateway
+        .metric_becomes("gateway_config_generation", generation + 1.0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_reload_that_changes_redis_while_it_is_away_forgets_nothing() {
+    let (house, another) = (House::new().await, Redis::away());
+    let gateway = house.gateway("").await;
+    let (revoked, good) = (house.token("ada", "t-1"), house.token("ada", "t-2"));
+    let _: () = house.redis.ask(&["SET", "gateway:revoked:jti:t-1", "1"]).await;
+    is_revoked(&gateway, &revoked).await;
+    house.redis.die().await;
+    gateway.metric_becomes(CURRENT, 0.0).await;
+    let (config, url) = (gateway.config(), house.redis.url());
+    let same = format!("\"{url}\"\ntimeout = \"80ms\"");
+    let other_store = format!("\"{}\"", another.url());
+    let other_keys = config.replace(
+        "[revocation]",
+        "[revocation]\nkeys = [\"gone:{jti}\", \"gateway:revoked:jti:{jti}\"]",
+    );
+    for changed in [
+        config.replace(&format!("\"{url}\""), &same),
+        other_keys,
+        config.replace(&format!("\"{url}\""), &other_store),
+    ] {
+        reload(&gateway, &changed).await;
+        refused(&ask(&gateway, &revoked).await, 401, "token_revoked");
+        is_let_in(&gateway, &good).await;
+        assert_eq!(gateway.metric("gateway_revocations").await, Some(1.0));
+    }
+    // What the new one has counts as soon as it has been read, and nothing else.
+    another.come_back().await;
+    becomes(&gateway, &revoked, 200).await;
+    let _: () = another.ask(&["SET", "gateway:revoked:jti:t-2", "1"]).await;
+    is_revoked(&gateway, &good).await;
+    gateway.metric_becomes("gateway_revocations", 1.0).await;
+}
+
+#[tokio::test]
+async fn with_deny_a_reload_makes_nothing_current_that_is_old() {
+    let house = House::new().await;
+    let gateway = house.gateway("on_store_error = \"deny\"").await;
+    let token = house.token("ada", "t-1");
+    becomes(&gateway, &token, 200).await;
+    house.redis.die().await;
+    becomes(&gateway, &token, 503).await;
+    let (config, url) = (gateway.config(), house.redis.url());
+    let changed = config.replace(&format!("\"{url}\""), &format!("\"{url}\"\ntimeout = \"80ms\""));
+    reload(&gateway, &changed).await;
+    refused(&ask(&gateway, &token).await, 503, "auth_unavailable");
+    house.redis.come_back().await;
+    becomes(&gateway, &token, 200).await;
+}
+
 #[tokio::test]
 async fn an_api_key_is_revoked_by_its_id_itself_or_its_user() {
     let house = House::new().await;

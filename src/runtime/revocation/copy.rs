@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use tokio::sync::SetOnce;
 
 use crate::compile::{RevocationSpec, Subject};
 use crate::policy::digest::{SecretDigest, key_of};
@@ -32,6 +33,8 @@ pub(super) struct LocalCopy {
     overflown: AtomicBool,
     /// Until when all changes are known to have been seen; 0: never yet.
     pub(super) confirmed_ns: AtomicU64,
+    /// A first reading has ended, well or not.
+    pub(super) tried: SetOnce<()>,
 }
 
 /// Digest → mark.
@@ -102,6 +105,26 @@ impl LocalCopy {
             most,
             overflown: AtomicBool::new(false),
             confirmed_ns: AtomicU64::new(0),
+            tried: SetOnce::new(),
+        }
+    }
+
+    /// One that begins with what is known here, until its own first rebuild has found what there is: also in another store, and by
+    /// other patterns. A revocation ends because it was seen to be gone, not because nobody can say.
+    pub(super) fn heir(&self) -> Self {
+        // First: what is copied after it is as new at least.
+        let confirmed_ns = AtomicU64::new(self.confirmed_ns.load(Ordering::Acquire));
+        Self {
+            jti: self.jti.copied(),
+            token: self.token.copied(),
+            key_id: self.key_id.copied(),
+            user: self.user.copied(),
+            since: self.since.copied(),
+            generation: AtomicU64::new(self.generation.load(Ordering::Relaxed)),
+            most: self.most,
+            overflown: AtomicBool::new(self.is_overflown()),
+            confirmed_ns,
+            tried: SetOnce::new(),
         }
     }
 
@@ -225,6 +248,12 @@ impl LocalCopy {
 }
 
 impl Marks {
+    fn copied(&self) -> Self {
+        let map = self.map.clone();
+        let count = AtomicUsize::new(map.len());
+        Self { map, count }
+    }
+
     fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
@@ -258,5 +287,40 @@ mod tests {
         (12..=101).for_each(|user| copy.note(&spec, of(user), Some(1)));
         copy.end_rebuild();
         assert!(!copy.is_overflown() && copy.since(101) == Some(1));
+    }
+
+    #[test]
+    fn an_heir_knows_all_until_a_rebuild_of_its_own_has_found_what_there_is() {
+        let spec = RevocationSpec {
+            keys: Vec::new(),
+            users: None,
+            serve_on_store_error: false,
+        };
+        let old = LocalCopy::of_at_most(2);
+        old.begin_rebuild();
+        (1..=3).for_each(|user| old.note(&spec, of(user), Some(1)));
+        old.end_rebuild();
+        old.confirmed_ns.store(7, Ordering::Relaxed);
+        // A rebuild that broke off, of the one or the other, takes nothing away.
+        old.begin_rebuild();
+        old.note(&spec, of(1), Some(2));
+        old.note(&spec, of(3), Some(3));
+        let heir = old.heir();
+        assert_eq!((heir.entries(), heir.is_overflown()), (2, true));
+        assert_eq!(
+            heir.confirmed_ns.load(Ordering::Relaxed),
+            7,
+            "nothing is newer for being inherited"
+        );
+        heir.begin_rebuild();
+        heir.note(&spec, of(2), Some(4));
+        assert_eq!([1, 2].map(|user| heir.since(user)), [Some(2), Some(4)]);
+        heir.end_rebuild();
+        assert_eq!([1, 2].map(|user| heir.since(user)), [None, Some(4)]);
+        assert_eq!(
+            (old.entries(), old.since(2)),
+            (2, Some(1)),
+            "whoever has the old one keeps it"
+        );
     }
 }

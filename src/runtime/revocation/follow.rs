@@ -42,7 +42,10 @@ pub(super) async fn follow(spec: Arc<RevocationSpec>, servers: Servers, copy: Ar
     loop {
         let reason = match follower.session().await {
             Ok(reason) => reason.to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) => {
+                let _ = copy.tried.set(());
+                error.to_string()
+            }
         };
         follower.says(&reason);
         tokio::time::sleep(PAUSE).await;
@@ -98,7 +101,8 @@ impl Follower<'_> {
                     return Ok("the store was emptied, told more than could be heard, or closed the connection");
                 }
             }
-            self.reader.copy.confirmed_ns.store(asked_ns, Ordering::Relaxed);
+            self.reader.copy.confirmed_ns.store(asked_ns, Ordering::Release);
+            let _ = self.reader.copy.tried.set(());
             if self.reader.copy.has_room_again() {
                 return Ok("what there was no room for is read now");
             }
@@ -110,7 +114,7 @@ impl Follower<'_> {
     }
 
     fn is_current(&mut self, asked_ns: u64) {
-        self.reader.copy.confirmed_ns.store(asked_ns, Ordering::Relaxed);
+        self.reader.copy.confirmed_ns.store(asked_ns, Ordering::Release);
         self.said.clear();
         let entries = self.reader.copy.entries();
         tracing::info!(entries, "revocations loaded");

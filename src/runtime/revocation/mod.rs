@@ -82,11 +82,17 @@ impl ReadOnce {
 }
 
 impl Revocations {
-    /// Follows the store from now on.
+    /// Follows the store from now on. What a predecessor knew serves until the store was read: it may be away just now.
     #[must_use]
-    pub(super) fn start(spec: RevocationSpec, store: Arc<Store>, metrics: RevocationMetrics, clock: Clock) -> Self {
+    pub(super) fn start(
+        spec: RevocationSpec,
+        store: Arc<Store>,
+        metrics: RevocationMetrics,
+        clock: Clock,
+        predecessor: Option<&Self>,
+    ) -> Self {
         let spec = Arc::new(spec);
-        let copy = Arc::new(LocalCopy::default());
+        let copy = Arc::new(predecessor.map_or_else(LocalCopy::default, |old| old.copy.heir()));
         let follower = store.spawn(follow::follow(
             spec.clone(),
             store.spec().servers.clone(),
@@ -107,6 +113,13 @@ impl Revocations {
     #[must_use]
     pub(super) fn are_of(&self, spec: &RevocationSpec, store: &Arc<Store>) -> bool {
         *self.spec == *spec && Arc::ptr_eq(&self.store, store)
+    }
+
+    /// Waits until the store was read for the first time, or could not be.
+    pub(super) async fn tried(&self) {
+        if self.follower.is_some() {
+            self.copy.tried.wait().await;
+        }
     }
 
     /// Judges a token that holds otherwise; on every use, also of a token known already.

@@ -93,6 +93,7 @@ impl Kept {
             self.error.store(Arc::default());
             tracing::info!("Redis connected");
         }
+        let _ = self.tried.set(());
     }
 
     fn is_away(&self, reason: &StoreError) {
@@ -104,5 +105,6 @@ impl Kept {
             tracing::warn!(reason = %reason, "Redis unavailable");
             self.error.store(Arc::new(reason));
         }
+        let _ = self.tried.set(());
     }
 }
