@@ -162,12 +162,12 @@ findings! {
         "use rediss:// in redis.url".
     CollectorInTheClear Medium "collector-in-the-clear": "spans are sent in the clear to a collector that is not near";
         "use https:// in telemetry.otlp".
-    RecordsUnsigned High "records-unsigned": "identities are shared through the store without a key of their own";
-        "set redis.record_key to 32 random bytes".
     ModesUnsigned Medium "modes-unsigned": "routes' modes are shared through the store without a key of their own";
         "set redis.record_key to 32 random bytes".
     RevocationServesOn Low "revocation-serves-on": "while the store is away, what was last known of revocations serves";
         "set revocation.on_store_error = \"deny\" where a revoked token must never pass".
+    AnswersUnshared Low "answers-unshared": "each gateway asks the auth service for itself, though they share a store";
+        "set redis.record_key to 32 random bytes".
     LimitsOfOneProcess Low "limits-of-one-process": "a limit is counted by each gateway alone, though they share a store";
         "set store = \"redis\" on it".
     AnyOrigin Low "any-origin": "pages of every origin may read answers";
