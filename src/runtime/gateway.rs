@@ -1,8 +1,9 @@
 //! The running gateway: the snapshot in force, and what belongs to the process.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+mod life;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -21,8 +22,7 @@ use super::snapshot::Snapshot;
 use super::upstream::Resolver;
 use super::validator::{self, Validator};
 
-/// A store that hangs holds the first connection up for this long at most, as an issuer does readiness.
-const SHARED_PATIENCE: Duration = Duration::from_secs(5);
+pub use life::{Connected, Phase};
 
 /// The running gateway.
 pub struct Gateway {
@@ -53,21 +53,6 @@ pub struct Reload {
     pub error: Option<String>,
     /// When, in seconds since the Unix epoch; `None`: there was none.
     pub unix_s: Option<i64>,
-}
-
-/// Where the process is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Learns what it must know first; nothing is accepted yet.
-    Starting,
-    /// Serves.
-    Serving,
-    /// Told to stop: not ready any more, still accepting.
-    Leaving,
-    /// Accepts nothing; what is in flight may finish.
-    Draining,
-    /// Ends what is left.
-    Ended,
 }
 
 impl Gateway {
@@ -256,77 +241,6 @@ impl Gateway {
         }
     }
 
-    /// Moves on in life; never back.
-    pub fn enter(&self, phase: Phase) {
-        self.phase.send_if_modified(|current| {
-            let later = phase > *current;
-            if later {
-                *current = phase;
-            }
-            later
-        });
-    }
-
-    /// Waits until the process has come that far in its life.
-    pub async fn reached(&self, phase: Phase) {
-        // The sender is ours: it cannot be gone.
-        let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
-    }
-
-    /// Whether the process has come that far in its life.
-    #[must_use]
-    pub fn has_reached(&self, phase: Phase) -> bool {
-        *self.phase.borrow() >= phase
-    }
-
-    /// Waits until this gateway judges by what it shares with others, the modes of routes and what is revoked, or cannot.
-    ///
-    /// INVARIANT: what runs `shared_modes::keep` and follows `shared_modes.changed` runs already.
-    pub async fn knows_what_is_shared(&self) {
-        let snapshot = self.snapshot();
-        if snapshot.store.is_none() {
-            return;
-        }
-        let known = async {
-            self.shared_modes.looked().await;
-            if let Some(revocations) = &snapshot.revocations {
-                revocations.tried().await;
-            }
-        };
-        if tokio::time::timeout(SHARED_PATIENCE, known).await.is_err() {
-            tracing::warn!("Redis takes too long: serving without what gateways share");
-        }
-    }
-
-    /// Whether requests may be sent here: serving, and every issuer's keys were tried.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        *self.phase.borrow() == Phase::Serving && self.has_tried_keys()
-    }
-
-    /// Whether every issuer's keys were tried.
-    #[must_use]
-    pub fn has_tried_keys(&self) -> bool {
-        if !self.was_ready.load(Ordering::Relaxed) {
-            let tried = self.snapshot.load().keys.iter().all(|keys| keys.tried());
-            self.was_ready.store(tried, Ordering::Relaxed);
-        }
-        self.was_ready.load(Ordering::Relaxed)
-    }
-
-    /// Counts a connection in.
-    #[must_use]
-    pub fn connected(self: &Arc<Self>) -> Connected {
-        self.connections.fetch_add(1, Ordering::AcqRel);
-        Connected { gateway: self.clone() }
-    }
-
-    /// Connections and tunnels that are open.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Acquire)
-    }
-
     /// What is done again and again: forgets idle keys of limits, of all or of those that are full.
     pub fn sweep(&self, all: bool) {
         let now_ns = self.clock.monotonic_ns();
@@ -386,15 +300,4 @@ fn keep_what_was_started(new: &mut Config, running: &Config) -> Vec<String> {
     new.admin = running.admin.clone();
     new.listeners = listeners;
     kept
-}
-
-/// An open connection, counted out when dropped.
-pub struct Connected {
-    gateway: Arc<Gateway>,
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.gateway.connections.fetch_sub(1, Ordering::AcqRel);
-    }
 }
