@@ -87,8 +87,6 @@ impl Audit<'_> {
                 Finding::ValidatorInTheClear,
                 "api_keys.remote.url",
             );
-            let unshared = config.redis.as_ref().is_some_and(|redis| redis.record_key.is_none());
-            self.note_if(unshared, Finding::AnswersUnshared, "redis.record_key");
         }
     }
 

@@ -12,7 +12,11 @@ impl Audit<'_> {
                 Finding::StoreInTheClear,
                 "redis.url",
             );
-            self.note_if(redis.record_key.is_none(), Finding::ModesUnsigned, "redis.record_key");
+            let keyless = redis.record_key.is_none();
+            self.note_if(keyless, Finding::ModesUnsigned, "redis.record_key");
+            let asks_for_keys = config.api_keys.as_ref().is_some_and(|keys| keys.remote.is_some());
+            let asks = asks_for_keys || config.issuers.values().any(|issuer| issuer.remote.is_some());
+            self.note_if(keyless && asks, Finding::AnswersUnshared, "redis.record_key");
             for (name, limit) in &config.limits {
                 let alone = limit.store == LimitStore::Local && limit.concurrent.is_none();
                 self.note_if(alone, Finding::LimitsOfOneProcess, format!("limits.{name}.store"));

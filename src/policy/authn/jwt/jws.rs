@@ -57,7 +57,6 @@ pub fn parse(token: &str) -> Result<Unverified<'_>, TokenFault> {
         algorithm,
         kid: kid.map(Box::from),
         claims,
-        text: token,
         signing_input: token.get(..signed).ok_or(TokenFault::Malformed)?,
         signature: decoded(signature)?,
     })
@@ -152,7 +151,6 @@ pub struct Unverified<'t> {
     algorithm: Algorithm,
     kid: Option<Box<str>>,
     claims: Map<String, Value>,
-    text: &'t str,
     signing_input: &'t str,
     signature: Vec<u8>,
 }
@@ -184,11 +182,13 @@ impl Unverified<'_> {
 
     /// By what those know it who have seen its text: its digest, and that of the other text that is as good.
     pub(super) fn digests(&self) -> (u128, Option<u128>) {
-        let twin = twin(self.algorithm, &self.signature).map(|signature| {
+        // What was decoded has no other spelling: this is the text again.
+        let of = |signature: &[u8]| {
             let text = format!("{}.{}", self.signing_input, BASE64_URL_SAFE_NO_PAD.encode(signature));
             SecretDigest::of(text.as_bytes()).half()
-        });
-        (SecretDigest::of(self.text.as_bytes()).half(), twin)
+        };
+        let twin = twin(self.algorithm, &self.signature);
+        (of(&self.signature), twin.map(|twin| of(&twin)))
     }
 
     /// The bytes under the signature (RFC 7515 §5.1).
