@@ -29,8 +29,10 @@ pub(super) struct LocalCopy {
     generation: AtomicU64,
     /// How much may be remembered.
     most: usize,
-    /// The store has more than that.
+    /// The store has more than that. Stays during a rebuild, whose end tells.
     overflown: AtomicBool,
+    /// Since the last rebuild began, something found no place.
+    left_out: AtomicBool,
     /// Until when all changes are known to have been seen; 0: never yet.
     pub(super) confirmed_ns: AtomicU64,
     /// A first reading has ended, well or not.
@@ -104,6 +106,7 @@ impl LocalCopy {
             generation: AtomicU64::new(0),
             most,
             overflown: AtomicBool::new(false),
+            left_out: AtomicBool::new(false),
             confirmed_ns: AtomicU64::new(0),
             tried: SetOnce::new(),
         }
@@ -123,6 +126,7 @@ impl LocalCopy {
             generation: AtomicU64::new(self.generation.load(Ordering::Relaxed)),
             most: self.most,
             overflown: AtomicBool::new(self.is_overflown()),
+            left_out: AtomicBool::new(self.is_overflown()),
             confirmed_ns,
             tried: SetOnce::new(),
         }
@@ -131,7 +135,7 @@ impl LocalCopy {
     /// Begins a rebuild: what is not found from now on until [`Self::end_rebuild`] is gone.
     pub(super) fn begin_rebuild(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
-        self.overflown.store(false, Ordering::Relaxed);
+        self.left_out.store(false, Ordering::Relaxed);
     }
 
     /// Forgets what the rebuild did not find.
@@ -141,6 +145,8 @@ impl LocalCopy {
             marks.map.retain(|_, mark| mark.generation == generation);
             marks.count.store(marks.map.len(), Ordering::Relaxed);
         }
+        self.overflown
+            .store(self.left_out.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Notes that the key of `found` is there, with `value` for a user's time, or not.
@@ -179,7 +185,10 @@ impl LocalCopy {
                 }
             }
             Entry::Vacant(_) if bits == 0 => {}
-            Entry::Vacant(_) if self.entries() >= self.most => self.overflown.store(true, Ordering::Relaxed),
+            Entry::Vacant(_) if self.entries() >= self.most => {
+                self.left_out.store(true, Ordering::Relaxed);
+                self.overflown.store(true, Ordering::Relaxed);
+            }
             Entry::Vacant(entry) => {
                 entry.insert(Mark { bits, generation });
                 marks.count.fetch_add(1, Ordering::Relaxed);
@@ -303,6 +312,7 @@ mod tests {
         old.confirmed_ns.store(7, Ordering::Relaxed);
         // A rebuild that broke off, of the one or the other, takes nothing away.
         old.begin_rebuild();
+        assert!(old.is_overflown(), "until it is known that nothing is missing any more");
         old.note(&spec, of(1), Some(2));
         old.note(&spec, of(3), Some(3));
         let heir = old.heir();

@@ -1,8 +1,8 @@
 //! A mode as it stands in the store: as it is, or with `redis.record_key` as `MODE TIME MAC`. Which of them a gateway believes.
 //!
 //! INVARIANT (hardening r45): with a key nothing is believed that is not of somebody who has it, of this store's prefix and this
-//! route; and of one route nothing again that was taken back or is older than what was believed before. Of what was before it
-//! started a gateway knows nothing.
+//! route; and of one route nothing that is older than what was believed before, nor that again which was seen to be gone. Of what a
+//! gateway did not see, before it started or between two looks, it knows nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
